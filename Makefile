@@ -45,7 +45,7 @@ proof: $(VENV)/.installed-dev ## Run the long proofs
 	THIRD_THURSDAY_TEST_PROFILE=$${THIRD_THURSDAY_TEST_PROFILE:-proof} $(BIN)/python -m pytest -n 2 -m "$(ONLY)" $(TESTS) || [ $$? -eq 5 ]  # exit code 5: no test was selected
 
 docs: $(VENV)/.installed-dev ## Build the documentation site into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 lock: ## Update the lock files; UPGRADE=1 also takes newer versions
 	$(PYTHON) -m venv .venv-lock

@@ -35,10 +35,6 @@ class Tracing:
         self._tracer = provider.get_tracer("third-thursday") if provider else None
         self._outages: dict[str, Span] = {}
 
-    @property
-    def is_on(self) -> bool:
-        return self._tracer is not None
-
     def span(self, name: str, **attributes: str | int) -> "AbstractContextManager[Span | None]":
         """Return a span around a piece of work."""
         return self._recorded(name, attributes) if self._tracer else nullcontext()

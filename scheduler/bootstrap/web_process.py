@@ -266,7 +266,7 @@ def _make_app(parts: Parts, sender: Sender, tracing: Tracing) -> tuple[Starlette
         message_writer=make_preview_writer(parts),
         logo=read_logo(settings.logo),
         metrics=metrics,
-        trace=tracing.span if tracing.is_on else None,
+        trace=tracing.span,
     )
     return app, metrics
 

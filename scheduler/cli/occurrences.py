@@ -550,5 +550,6 @@ def import_(
         + ("nothing was changed" if dry_run else "nobody was told")
     )
     if refused:
-        what = "would not be imported" if dry_run else "were not imported"
-        fail(f"{counted(refused, 'row')} of {file} {what}; correct them and import the file again")
+        verb = "would not be" if dry_run else "was not" if refused == 1 else "were not"
+        them = "it" if refused == 1 else "them"
+        fail(f"{counted(refused, 'row')} of {file} {verb} imported; correct {them} and import the file again")

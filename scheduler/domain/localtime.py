@@ -103,6 +103,13 @@ class LocalTime:
         return self.city if self.city == self.offset else f"{self.city} ({self.offset})"
 
     @property
+    def home_ends_with_offset(self) -> str:
+        """The end by the home clock with its offset: `19:00 (UTC+1)`, and `19:00` where the home zone is UTC itself."""
+        return (
+            self.home_ends if self.home_city == self.home_offset else f"{self.home_ends} ({self.home_offset})"
+        )
+
+    @property
     def line(self) -> str:
         """The short form for a subject: `Thursday 19 November, 18:00 London (UTC)`."""
         return f"{self.weekday} {self.starts_at.day} {MONTHS[self.starts_at.month - 1]}, {self.starts} {self.place}"

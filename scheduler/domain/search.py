@@ -71,9 +71,10 @@ class Part(NamedTuple):
 def marked(text: str, terms: Collection[str]) -> list[Part]:
     """Return a text in parts: those words match that begin with one of `terms`."""
     parts, end = [], 0
-    for start, stop in _matches(text, terms):
-        if stop <= end:
-            continue  # one character, such as a fraction, may hold several words
+    for match_start, stop in _matches(text, terms):
+        start = max(match_start, end)  # one character, such as a fraction, may hold several words
+        if stop <= start:
+            continue
         if start > end:
             parts.append(Part(text[end:start]))
         parts.append(Part(text[start:stop], is_match=True))

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 
 from scheduler.domain.clock import require_aware
 from scheduler.domain.errors import Refused
+from scheduler.domain.localtime import WEEKDAYS
 from scheduler.domain.policy import first_instant
 
-WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 WEEK = timedelta(days=7)
 
 
@@ -24,9 +24,10 @@ class WeeklyTime:
     @classmethod
     def parse(cls, text: str) -> "WeeklyTime":
         """Read `monday 08:00`. Raises Refused for anything else."""
-        weekday, _, at = text.lower().strip().partition(" ")
+        weekday, _, at = text.strip().partition(" ")
         try:
-            return cls(weekday=WEEKDAYS.index(weekday), at=datetime.strptime(at.strip(), "%H:%M").time())  # noqa: DTZ007
+            hour = datetime.strptime(at.strip(), "%H:%M").time()  # noqa: DTZ007
+            return cls(weekday=WEEKDAYS.index(weekday.capitalize()), at=hour)
         except ValueError:
             raise Refused(f"'{text}' is not a weekday and a time") from None
 

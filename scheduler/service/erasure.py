@@ -104,13 +104,17 @@ class Erased:
 
 
 async def find_erasable(database: Database, address: str, *, keys: Keys) -> Member | None:
-    """Return the member to erase; None if that was done before, or for somebody who only wrote to us or is
-    named in returned mail.
+    """Return the member to erase; None if that was done before, and for somebody who is only named in mail to us.
 
     Raises Refused for an unknown address.
     """
     async with database.read() as connection:
-        return await _find(connection, address, keys)
+        if await members.by_key(connection, lookup_key(address)) is None and (
+            await _is_known(connection, address, keys)
+            or (await find_mentions(connection, [_stranger(address)])).certain
+        ):
+            return None
+        return await require_member(connection, address)
 
 
 async def erase_member(
@@ -129,12 +133,13 @@ async def erase_member(
     an address that was never on the list and that no message to the convenors names either, and while a mail to the
     person is being sent. PostgreSQL overwrites deleted rows itself, later.
     """
-    person = _stranger(address)
     async with database.read() as connection:
-        if member := await _find(connection, address, keys):
-            person = await person_of(connection, member)
+        member = await members.by_key(connection, lookup_key(address))
+        person = await person_of(connection, member) if member else _stranger(address)
         # Search outside the write transaction: it may take seconds.
         mentions = await find_mentions(connection, [person])
+        if not member and not mentions.certain and not await _is_known(connection, address, keys):
+            await require_member(connection, address)
     async with database.write() as connection:
         member = await members.by_key(connection, lookup_key(address))
         choices = await follows.choices_of(connection, member.id) if member else {}
@@ -167,15 +172,11 @@ def _stranger(address: str) -> Person:
     return Person([address.strip(), lookup_key(address)], "")
 
 
-async def _find(connection: AsyncConnection, address: str, keys: Keys) -> Member | None:
+async def _is_known(connection: AsyncConnection, address: str, keys: Keys) -> bool:
+    """Return whether somebody with this address was erased before, or wrote on the contact page."""
     key = lookup_key(address)
-    if not await members.by_key(connection, key) and (
-        await erasures.find_erased(connection, [erasure_name(keys, key)])
-        or await contact_messages.has_any_of(connection, key)
-        or (await find_mentions(connection, [_stranger(address)])).certain
-    ):
-        return None
-    return await require_member(connection, address)
+    erased = await erasures.find_erased(connection, [erasure_name(keys, key)])
+    return bool(erased) or await contact_messages.has_any_of(connection, key)
 
 
 def _erase_mails(outbox: Path, recipients: Sequence[str]) -> int:

@@ -334,10 +334,6 @@ def count_wrong_rows(table: MemberTable) -> int:
     return len({problem.line for problem in table.problems})
 
 
-def _members(count: int) -> str:
-    return "member" if count == 1 else "members"
-
-
 async def export_members(
     database: Database, out: TextIO, *, all_series: Sequence[Series], by: Actor = SERVICE, now: datetime
 ) -> int:

@@ -70,12 +70,9 @@ class SendingPaused:
         if self.sends is None or self.expires is None:
             return ""
         return (
-            f": {_mails(self.sends)} would be sent at once, and {_mails(self.expires)} given up as too late"
+            f": {counted(self.sends, 'mail')} would be sent at once, and {counted(self.expires, 'mail')} given up as "
+            "too late"
         )
-
-
-def _mails(count: int) -> str:
-    return counted(count, "mail")
 
 
 async def current_pause(connection: AsyncConnection) -> SendingPaused | None:

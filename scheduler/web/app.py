@@ -47,10 +47,10 @@ from scheduler.web.security import (
     SameOrigin,
     SecurityHeaders,
     Trace,
-    TracedRequests,
     TrimmedLinks,
     add_security_headers,
     request_id,
+    untraced,
 )
 from scheduler.web.sharing import CardPictures, draw_community_picture
 from scheduler.web.site import PRIVATE, Site, read_templates, render_page, site_of
@@ -106,7 +106,7 @@ def create_app(
     trusted_proxies: Networks = NO_NETWORKS,
     form_limits: FormLimits = DEFAULT_LIMITS,
     sender_faults: Callable[[], Awaitable[list[str]]] = no_faults,
-    trace: Trace | None = None,
+    trace: Trace = untraced,
 ) -> Starlette:
     """Return the web application of `community`.
 
@@ -141,8 +141,7 @@ def create_app(
         middleware=[
             Middleware(ResponseCache, feed_cache=site.feed_cache),
             Middleware(TrimmedLinks),
-            Middleware(RequestLog, clock=clock),
-            *([Middleware(TracedRequests, trace=trace)] if trace else []),
+            Middleware(RequestLog, clock=clock, trace=trace),
             Middleware(SecurityHeaders, https=community.base_url.startswith("https:")),
             Middleware(SameOrigin, base_url=community.base_url, refuse=_from_another_site),
             Middleware(BodySizeLimit, largest=largest_body, refuse=_too_large),

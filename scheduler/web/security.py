@@ -7,7 +7,7 @@ another site makes a browser send: it checks Origin and Sec-Fetch-Site on every 
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 from urllib.parse import quote, urlsplit
 
@@ -123,21 +123,40 @@ def request_id() -> str:
     return str(get_contextvars().get("request_id", ""))
 
 
+class Span(Protocol):
+    """What is recorded about a request; OpenTelemetry's span is one."""
+
+    def update_name(self, name: str) -> object: ...
+
+    def set_attributes(self, attributes: Mapping[str, str | int]) -> object: ...
+
+
+Trace = Callable[[str], AbstractContextManager[Span | None]]
+"""Begins a span with this name, or nothing."""
+
+
+def untraced(_: str) -> AbstractContextManager[None]:
+    """Begin nothing."""
+    return nullcontext()
+
+
 class RequestLog:
-    """Log each request to `app` by the pattern of its route, because paths contain tokens.
+    """Log each request to `app` by the pattern of its route, because paths contain tokens, and put a span around it.
 
     Each gets a random id, which every line that is logged while it is handled carries, and the answer's X-Request-Id.
+    No header of a client continues a trace.
     """
 
-    def __init__(self, app: ASGIApp, *, clock: Clock) -> None:
+    def __init__(self, app: ASGIApp, *, clock: Clock, trace: Trace = untraced) -> None:
         self._app = app
         self._clock = clock
+        self._trace = trace
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = self._clock.monotonic(), 500
+        started, status, method = self._clock.monotonic(), 500, _method(scope)
         # Not unbound at the end: the page for an internal error is made after this. Each request is a task of its own.
         bind_contextvars(request_id=secrets.token_hex(6))
 
@@ -148,54 +167,12 @@ class RequestLog:
                 MutableHeaders(scope=message)[REQUEST_ID] = request_id()
             await send(message)
 
-        try:
-            await self._app(scope, receive, send_and_note_status)
-        finally:
-            route = getattr(scope.get("route"), "path", "none")
-            if status >= 500 or route not in _UNLOGGED:
-                milliseconds = round((self._clock.monotonic() - started) * 1000)
-                log.info(
-                    "request", method=_method(scope), route=route, status=status, milliseconds=milliseconds
-                )
-
-
-class Span(Protocol):
-    """What is recorded about a request; OpenTelemetry's span is one."""
-
-    def update_name(self, name: str) -> object: ...
-
-    def set_attributes(self, attributes: Mapping[str, str | int]) -> object: ...
-
-
-Trace = Callable[[str], AbstractContextManager[Span | None]]
-
-
-class TracedRequests:
-    """Put a span around each request to `app`, named after its route. No header of a client continues a trace."""
-
-    def __init__(self, app: ASGIApp, *, trace: Trace) -> None:
-        self._app = app
-        self._trace = trace
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status = 500
-
-        async def send_and_note_status(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        method = _method(scope)
         with self._trace(method) as span:
             try:
                 await self._app(scope, receive, send_and_note_status)
             finally:
+                route = getattr(scope.get("route"), "path", "none")
                 if span:
-                    route = getattr(scope.get("route"), "path", "none")
                     span.update_name(f"{method} {route}")
                     span.set_attributes(
                         {
@@ -205,6 +182,9 @@ class TracedRequests:
                             "request_id": request_id(),
                         }
                     )
+                if status >= 500 or route not in _UNLOGGED:
+                    milliseconds = round((self._clock.monotonic() - started) * 1000)
+                    log.info("request", method=method, route=route, status=status, milliseconds=milliseconds)
 
 
 def _method(scope: Scope) -> str:

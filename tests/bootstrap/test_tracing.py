@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from sqlalchemy.exc import OperationalError
 
-from scheduler.bootstrap.tracing import start_tracing
+from scheduler.bootstrap.tracing import NO_TRACING, start_tracing
 from scheduler.store.outage import Outages
 from tests.cli.test_service import running
 
@@ -119,8 +119,8 @@ def test_an_outage_of_the_database_is_a_span_from_its_beginning_to_its_end(colle
 def test_nothing_of_opentelemetry_is_imported_where_no_collector_is_named() -> None:
     code = (
         "import sys; from scheduler.bootstrap import serve, tracing, web_process\n"
-        "assert not tracing.start_tracing({}).is_on\n"
-        "assert not tracing.start_tracing({'OTEL_SERVICE_NAME': 'x'}).is_on\n"
+        "assert tracing.start_tracing({}) is tracing.NO_TRACING\n"
+        "assert tracing.start_tracing({'OTEL_SERVICE_NAME': 'x'}) is tracing.NO_TRACING\n"
         "print([name for name in sys.modules if name.startswith('opentelemetry')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -131,5 +131,5 @@ def test_a_collector_that_is_named_without_the_extra_is_reported_and_stops_nothi
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    assert not start_tracing({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}).is_on
+    assert start_tracing({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}) is NO_TRACING
     assert "install third-thursday[otel]" in capsys.readouterr().out

@@ -17,11 +17,12 @@ from tests.cli.conftest import Command
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-_BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
+_BLOCK = re.compile(r"^ *```([^\n`]*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 _SPAN = re.compile(r"`([^`]+)`")
-_OURS = re.compile(r"(?:^|[\s/])third-thursday +((?:--)?[a-z][^\n]*)")
-_REST = re.compile(r"\s(?:#|\|\||&&|>).*|\"\s*$")
-"""What is no longer a part of the command: a comment, another command, where the output goes."""
+_OURS = re.compile(r"(?:^|[\s/])third-thursday +((?:--)?[a-z](?:(?!\s(?:\|\||&&)\s)[^\n])*)")
+"""One of our commands, up to the next command or the end of the line."""
+_REST = re.compile(r"\s(?:#|>).*|\"\s*$")
+"""What is no longer a part of the command: a comment, where the output goes."""
 
 
 def commands_in(page: Path) -> tuple[list[str], list[str]]:
@@ -98,9 +99,15 @@ def test_commands_are_found_in_blocks_and_in_the_text(tmp_path: Path) -> None:
     page.write_text(
         "Run `plan --zones`, or `x`.\n\n    ```sh\n    A=1 .venv/bin/third-thursday --config my.toml \\\n"
         "        status   # now\n    third-thursday serve || exit 75\n    ```\n"
+        "\n```sh root\nthird-thursday migrate && third-thursday doctor > found\n```\n"
     )
     full, mentioned = commands_in(page)
-    assert [shlex.split(command) for command in full] == [["--config", "my.toml", "status"], ["serve"]]
+    assert [shlex.split(command) for command in full] == [
+        ["--config", "my.toml", "status"],
+        ["serve"],
+        ["migrate"],
+        ["doctor"],
+    ]
     assert mentioned == ["plan --zones"]
 
 
@@ -108,7 +115,7 @@ def test_commands_are_found_in_blocks_and_in_the_text(tmp_path: Path) -> None:
 def test_all_settings_that_a_page_shows_are_accepted(page: Path, tmp_path: Path) -> None:
     file = tmp_path / "my.toml"
     for language, block in _BLOCK.findall(page.read_text(encoding="utf-8")):
-        if language == "toml" or re.match(r"\s*\[\w+\]\n", block):
+        if language.split()[:1] == ["toml"] or re.match(r"\s*\[\w+\]\n", block):
             file.write_text(dedent(block), encoding="utf-8")
             load_settings(file, {})
 

@@ -1,6 +1,6 @@
 """What is searched, what a mistyped word may mean, and what is marked."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scheduler.domain.search import forms, marked, nearest, passage, query_words, search_words
@@ -38,5 +38,6 @@ def test_words_that_begin_with_what_was_typed_are_marked_in_the_text_as_it_is() 
 
 
 @given(st.text(max_size=60), st.text(max_size=20))
+@example("¼0", "¼").via("a fraction whose last digit begins the next word")
 def test_marking_changes_no_letter(text: str, typed: str) -> None:
     assert "".join(part.text for part in marked(text, query_words(typed))) == text

@@ -1,12 +1,14 @@
 """A machine whose clock tests move on: the real commands run there, under Debian's faketime."""
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 from urllib.request import urlopen
 
 from scheduler.store import service_state
@@ -42,7 +44,19 @@ class Machine:
             **environment,
         }
         self._database = Database(url)
+        self._started: list[asyncio.subprocess.Process] = []
         self.set_clock(now)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Kill what is still running, so that a failed test leaves no processes behind."""
+        for process in self._started:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        await self._database.close()
 
     @property
     def now(self) -> datetime:
@@ -82,6 +96,7 @@ class Machine:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
             )
+        self._started.append(process)
         assert process.stdout
         async with asyncio.timeout(PATIENCE):
             assert b"Third Thursday is at" in await process.stdout.readline(), self.log.read_text()
@@ -116,9 +131,6 @@ class Machine:
         async with asyncio.timeout(PATIENCE):
             while sum(row.kind in kinds and row.state == "sent" for row in await self.mails()) < count:
                 await asyncio.sleep(0.05)
-
-    async def close(self) -> None:
-        await self._database.close()
 
     def fetch(self, path: str) -> int:
         """Get a page, and return the status of the answer."""

@@ -73,19 +73,48 @@ def url(request: pytest.FixtureRequest) -> str:
     return "" if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
 
 
+async def live_until_lost(old: Machine, disk: Path) -> Path:
+    """Live until the machine is lost with all that is on it, and return the newest backup on the other disk."""
+    rows = [f"{address_of(name)},{name},{zone}" for name, zone in MEMBERS.items()]
+    (old.folder / "members.csv").write_text("\n".join(["email,name,time zone", *rows, ""]))
+    old.command("members", "import", "members.csv", "--no-invite")
+    process = await old.serve()
+    await backed_up(disk, BEGIN)
+    await old.pass_until(INVITED)
+    await old.sent(BY_POLICIES, 3)
+    await old.pass_until(LAST_BACKUP)
+    newest = await backed_up(disk, LAST_BACKUP)
+    assert "all is well" in old.command("rehearse")
+    await old.pass_until(LOST)
+    await old.sent(BY_POLICIES, 3 + 2)
+    process.kill()
+    await process.wait()
+    shutil.rmtree(old.folder)
+    return newest
+
+
+async def restore(new: Machine, backup: Path, url: str) -> None:
+    """Follow "When the machine is lost" as far as to the restored database."""
+    if url:
+        server, _, name = url.rpartition("/")
+        await execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+        await execute(server, f"CREATE DATABASE {name}")
+        new.run("pg_restore", "--no-owner", f"--dbname={url}", backup)
+    else:
+        new.command("restore", str(backup))
+    assert "all is well" in new.command("rehearse")
+
+
 async def test_another_machine_takes_over_from_a_backup_and_mails_nobody_twice(
     tmp_path: Path, url: str, program: Callable[[str], str]
 ) -> None:
     program("faketime")
-    disk, settings = tmp_path / "other-disk", tmp_path / "kept" / "my.toml"
-    if url:
-        program("pg_restore")
+    disk, settings = tmp_path / "other-disk", tmp_path / "my.toml"
+    settings.write_text(
+        f'[web]\nbase_url = "https://meet.example.org"\n[backup]\nfolder = "{disk}"\n'
+        + (f'[security]\nkey = "{"5a" * 32}"\n' if url else "")
+    )
     async with Receiver() as relay:
-        settings.parent.mkdir()
-        settings.write_text(
-            f'[web]\nbase_url = "https://meet.example.org"\n[backup]\nfolder = "{disk}"\n'
-            + (f'[security]\nkey = "{"5a" * 32}"\n' if url else "")
-        )
         environment = {"THIRD_THURSDAY_MAIL__TRANSPORT": f"smtp://127.0.0.1:{relay.port}"}
 
         def machine(folder: Path, now: datetime) -> Machine:
@@ -93,58 +122,36 @@ async def test_another_machine_takes_over_from_a_backup_and_mails_nobody_twice(
             shutil.copy(settings, folder)
             return Machine(folder, now, url=url, environment=environment)
 
-        old = machine(tmp_path / "old", BEGIN)
-        rows = [f"{address_of(name)},{name},{zone}" for name, zone in MEMBERS.items()]
-        (old.folder / "members.csv").write_text("\n".join(["email,name,time zone", *rows]) + "\n")
-        old.command("members", "import", "members.csv", "--no-invite")
-        process = await old.serve()
-        await backed_up(disk, BEGIN)
-        await old.pass_until(INVITED)
-        await old.sent(BY_POLICIES, 3)
-        await old.pass_until(LAST_BACKUP)
-        newest = await backed_up(disk, LAST_BACKUP)
-        assert "all is well" in old.command("rehearse")
-        await old.pass_until(LOST)
-        await old.sent(BY_POLICIES, 5)
-        process.kill()
-        await process.wait()
-        await old.close()
-        shutil.rmtree(old.folder)
+        async with machine(tmp_path / "old", BEGIN) as old:
+            newest = await live_until_lost(old, disk)
         before = mails_to(relay)
-        assert Counter(len(mails) for mails in before.values()) == {2: 2, 1: 1}
-
-        new = machine(tmp_path / "another" / "path", RESTORED)
-        if url:
-            server, _, name = url.rpartition("/")
-            await execute(server, f"DROP DATABASE {name} WITH (FORCE)")
-            await execute(server, f"CREATE DATABASE {name}")
-            new.run("pg_restore", "--no-owner", f"--dbname={url}", newest)
-        else:
-            new.command("restore", str(newest))
-        assert "all is well" in new.command("rehearse")
-        process = await new.serve()
-        await new.pass_until(RESTORED + timedelta(minutes=10))
-        assert len(relay.taken) == 5, "sending is held until somebody resumes it"
-        assert "2 mails due before the restore" in new.command("resume")
-        await new.pass_until(REMINDED)
-        await new.pass_until(STARTS_SOON)
-        await new.sent(BY_POLICIES, 3 + 1 + 3)
-
-        ledger = Counter((row.policy, row.state, row.reason) for row in await new.mails())
-        assert ledger == {
-            ("invitation", "sent", ""): 3,
-            ("day-before", "sent", ""): 1,
-            ("day-before", "expired", "restored"): 2,
-            ("hour-before", "sent", ""): 3,
+        assert {address: len(mails) for address, mails in before.items()} == {
+            address_of("Ann"): 2,
+            address_of("Bo"): 2,
+            address_of("Cy"): 1,
         }
-        for address, mails in mails_to(relay).items():
-            assert len(mails) == len({str(mail["Message-ID"]) for mail in mails}) == len(POLICIES)
-            assert len(set.union(*map(uids, mails))) == 1, "the meeting has one identity"
-            first, last = personal_links(before[address][0]), personal_links(mails[-1])
-            assert {link for link in first if link.startswith("/u/")} == {
-                link for link in last if link.startswith("/u/")
+        async with machine(tmp_path / "another" / "path", RESTORED) as new:
+            await restore(new, newest, url)
+            process = await new.serve()
+            await new.pass_until(RESTORED + timedelta(minutes=10))
+            assert len(relay.taken) == 5, "sending is held until somebody resumes it"
+            assert "2 mails due before the restore" in new.command("resume")
+            await new.pass_until(REMINDED)
+            await new.pass_until(STARTS_SOON)
+            await new.sent(BY_POLICIES, 3 + 1 + 3)
+
+            ledger = Counter((row.policy, row.state, row.reason) for row in await new.mails())
+            assert ledger == {
+                ("invitation", "sent", ""): 3,
+                ("day-before", "sent", ""): 1,
+                ("day-before", "expired", "restored"): 2,
+                ("hour-before", "sent", ""): 3,
             }
-            for link in first | last:
-                assert new.fetch(link) == 200
-        await end(process)
-        await new.close()
+            for address, mails in mails_to(relay).items():
+                assert len(mails) == len({str(mail["Message-ID"]) for mail in mails}) == len(POLICIES)
+                assert len(set.union(*map(uids, mails))) == 1, "the meeting has one identity"
+                first, last = personal_links(before[address][0]), personal_links(mails[-1])
+                assert any(link.startswith("/u/") for link in first & last)
+                for link in first | last:
+                    assert new.fetch(link) == 200
+            await end(process)

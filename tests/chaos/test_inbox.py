@@ -97,6 +97,8 @@ class Service:
         return self.folder / "log"
 
     async def start(self) -> asyncio.subprocess.Process:
+        # The web process of one that was killed may still have its port for a moment.
+        port = {"THIRD_THURSDAY_WEB__PORT": str(free_loopback_port())}
         with self.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -104,7 +106,7 @@ class Service:
                 cwd=self.folder,
                 stderr=log,
                 stdout=asyncio.subprocess.DEVNULL,
-                env={**os.environ, **self.environment},
+                env={**os.environ, **self.environment, **port},
             )
         self.processes.append(process)
         return process
@@ -139,7 +141,6 @@ async def service(
         "THIRD_THURSDAY_DATABASE__URL": url,
         "THIRD_THURSDAY_MAIL__TRANSPORT": f"smtp://127.0.0.1:{relay}",
         "THIRD_THURSDAY_SECURITY__KEY": "5a" * 32,
-        "THIRD_THURSDAY_WEB__PORT": str(free_loopback_port()),
         "SSL_CERT_FILE": str(dovecot.folder / "ca.pem"),
         "PYTHONPATH": str(Path.cwd()),
     }

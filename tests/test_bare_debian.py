@@ -2,11 +2,14 @@
 
 The commands are taken from the pages, in their order. What differs from a person who follows them:
 
-- apt-get is answered with yes, and pip finds the wheels in a folder, because the test has no other index for both.
-- The questions of `setup` are answered with a relay on this machine, and names that are not in the DNS.
+- The bare Debian is made by mmdebstrap, not by Debian's installer: `/etc/hosts` is written for it, and its network and
+  kernel are this machine's. `apt-get update` runs first.
+- apt-get is answered with yes. pip finds the wheels in a folder that this machine's pip has filled by the lock file.
+- The questions of `setup` are answered with a relay on this machine, and with a domain that is not in the DNS.
 - The Caddyfile has this community's name and one more line, `tls internal`: no public authority certifies example.org.
 - `trusted_proxies` is written under the `[web]` that `setup` wrote, not under another one.
-- Commands of docs/starting.md run as the service's user in its folder, as docs/installing.md says.
+- Of the page about the first mail, only its fourth step is followed, as the service's user in its folder, and without
+  `serve`, which systemd runs.
 """
 
 import asyncio
@@ -70,20 +73,14 @@ class Container:
             pytest.skip(f"needs a machine whose apt knows Debian's {RELEASE}")
         subprocess.run(
             [
-                "mmdebstrap",
-                "--quiet",
-                "--variant=minbase",
-                "--include=init,ca-certificates",
-                RELEASE,
-                self.root,
+                *("mmdebstrap", "--quiet", "--variant=minbase", "--include=init,ca-certificates"),
+                *(RELEASE, self.root),
             ],
             input=sources,
             text=True,
             check=True,
             timeout=PATIENCE,
         )
-
-        # The installer of Debian writes it.
         (self.root / "etc" / "hosts").write_text("127.0.0.1 localhost\n")
 
     def start(self) -> None:
@@ -100,7 +97,6 @@ class Container:
         deadline = time.monotonic() + 60
         while "Reached target" not in self._log.read_text(errors="replace"):
             if self._nspawn.poll() is not None or time.monotonic() > deadline:
-                self.stop()
                 pytest.skip(f"{FORBIDDEN} a container with systemd: {self._log.read_text()[-300:]}")
             time.sleep(0.1)
         children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children").read_text().split()
@@ -124,25 +120,10 @@ class Container:
         terminal, of_script = os.openpty()
         process = subprocess.Popen(
             [
-                *(
-                    "nsenter",
-                    f"--target={self._leader}",
-                    "--mount",
-                    "--uts",
-                    "--ipc",
-                    "--pid",
-                    "--root",
-                ),
+                *("nsenter", f"--target={self._leader}", "--mount", "--uts", "--ipc", "--pid", "--root"),
                 *("setsid", "--ctty", "--wait"),
-                *(
-                    "env",
-                    "-i",
-                    "HOME=/root",
-                    "TERM=dumb",
-                    "LANG=C.UTF-8",
-                    f"PATH={os.defpath}:/usr/sbin:/sbin",
-                ),
-                *("DEBIAN_FRONTEND=noninteractive", "bash", "-e", "-c", f"cd\n{script}"),
+                *("env", "-i", "HOME=/root", "TERM=dumb", f"PATH={os.defpath}:/usr/sbin:/sbin"),
+                *("LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", "bash", "-e", "-c", f"cd\n{script}"),
             ],
             stdin=of_script,
             stdout=of_script,
@@ -181,29 +162,20 @@ def debian(tmp_path: Path, program: Callable[[str], str]) -> Iterator[Container]
                 pytest.skip(f"needs port {port} of this machine")
     container = Container(tmp_path)
     container.make()
-    wheels = container.root / "srv" / "wheels"
-    python = sys.executable
-    subprocess.run(
-        [python, "-m", "pip", "download", "--quiet", f"--dest={wheels}", "-r", "requirements.lock"],
-        cwd=ROOT,
-        check=True,
-    )
-    hatchling: list[str | Path] = [
-        python,
-        "-m",
-        "hatchling",
-        "build",
-        "-t",
-        "wheel",
-        "-d",
-        container.root / "root",
-    ]
-    subprocess.run(hatchling, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    pip = (sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--python-version=3.11")
+    hatchling = (sys.executable, "-m", "hatchling", "build", "--target=wheel")
+    for command in (
+        (*pip, "--requirement=requirements.lock", f"--dest={container.root}/srv/wheels"),
+        (*hatchling, f"--directory={container.root}/root"),
+    ):
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=PATIENCE)
     (container.root / "etc" / "pip.conf").write_text("[global]\nno-index = true\nfind-links = /srv/wheels\n")
     (container.root / "etc" / "apt" / "apt.conf.d" / "yes").write_text('APT::Get::Assume-Yes "true";\n')
-    container.start()
-    yield container
-    container.stop()
+    try:
+        container.start()
+        yield container
+    finally:
+        container.stop()
 
 
 def as_service(commands: str) -> str:

@@ -27,6 +27,6 @@ def test_a_file_that_names_the_version_names_this_one(file: str) -> None:
 def test_each_version_of_the_changelog_has_left_its_databases() -> None:
     versions = re.findall(NAMED_IN["CHANGELOG.md"], (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
     folder = ROOT / "tests" / "fixtures" / "releases"
-    assert {file.name for file in folder.glob("*.s*")} == {
-        f"{version}.{kind}" for version in versions for kind in ("sqlite", "sql.gz")
+    assert {file.name for file in folder.glob("*.gz")} == {
+        f"{version}.{kind}.gz" for version in versions for kind in ("sqlite", "sql")
     }

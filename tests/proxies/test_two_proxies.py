@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import FORBIDDEN
+
 pytestmark = [pytest.mark.proof, pytest.mark.short]
 
 OUTER, INNER = "2001:db8:f::1", "2001:db8:f::2"
@@ -28,7 +30,7 @@ PATH = f"{os.environ['PATH']}:/usr/sbin"
 
 # The inner proxy is told which proxy to believe, as the manuals of both say.
 NGINX = """
-{user}daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
+user root; daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
 events {{ worker_connections 256; }}
 http {{
   access_log off; client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
@@ -87,6 +89,8 @@ print(json.dumps([
 @pytest.fixture(scope="module")
 def inside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """The start of a command that runs it in the namespace, in which a `serve` runs."""
+    if os.geteuid():
+        pytest.skip("needs to be root")
     if missing := [name for name in ("caddy", "nginx", "ip", "nsenter") if not shutil.which(name, path=PATH)]:
         pytest.skip(f"needs {', '.join(missing)}")
     folder = tmp_path_factory.mktemp("service")
@@ -101,7 +105,7 @@ def inside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
             if (folder / "log").read_bytes() == b"ready\n":
                 break
             if holder.poll() is not None:
-                pytest.skip("needs to be root, where network namespaces with IPv6 are allowed")
+                pytest.skip(f"{FORBIDDEN} a network namespace with IPv6")
             time.sleep(0.05)
         command = ["nsenter", f"--net=/proc/{holder.pid}/ns/net", "--"]
         serve = [sys.executable, "-m", "scheduler", "--config", "my.toml", "serve"]
@@ -133,10 +137,9 @@ def _proxy(
 ) -> Iterator[None]:
     folder = folder / program
     folder.mkdir()
-    user = "user root; " if os.geteuid() == 0 else ""
     text = NGINX if program == "nginx" else CADDY
     (folder / "settings").write_text(
-        text.format(folder=folder, user=user, address=address, behind=behind, trusted=trusted)
+        text.format(folder=folder, address=address, behind=behind, trusted=trusted)
     )
     command = {
         "nginx": ["nginx", "-p", str(folder), "-c", str(folder / "settings")],

@@ -258,11 +258,9 @@ class _Answers:
 
     def ask_inbox(self) -> None:
         typer.echo(
-            "Bounces and answers can be read from a mailbox (imap), or come from a mail server on this"
+            "Bounces and answers are read from a mailbox (imap), or come from a mail server here (lmtp)."
         )
-        typer.echo(
-            f"machine (lmtp). Microsoft's mailboxes need more steps: answer {NONE}, and see docs/inbox.md."
-        )
+        typer.echo(f"Microsoft's mailboxes need more steps: answer {NONE}, and see docs/inbox.md.")
         kind = _ask(f"How do they come in: imap, lmtp, or {NONE} for not yet?", _inbox_kind, default=NONE)
         if kind == NONE or (kind == "imap" and not self._ask_mailbox()):
             return

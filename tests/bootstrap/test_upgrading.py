@@ -219,7 +219,8 @@ async def content(url: str) -> str:
         return "\n".join(connection.iterdump())
 
 
-@pytest.mark.parametrize("step", [90, pytest.param(1, marks=pytest.mark.proof)])
+@pytest.mark.proof
+@pytest.mark.parametrize("step", [pytest.param(90, marks=pytest.mark.short), 1])
 async def test_migrate_killed_before_any_statement_leaves_the_old_content_or_the_new_schema_and_then_completes(
     url: str, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

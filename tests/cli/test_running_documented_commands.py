@@ -270,7 +270,13 @@ def _write_files(folder: Path) -> None:
     (folder / "sheet.xlsx").write_bytes(xlsx(rows(("Date", "Topic"), ("2026-10-26", "Grace"))))
 
 
-@pytest.mark.parametrize("name", PAGES_WITH_OWN)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.proof, pytest.mark.short] if name == "README.md" else [])
+        for name in PAGES_WITH_OWN
+    ],
+)
 def test_every_command_of_a_page_can_be_run_in_its_order(name: str, scratch: Scratch) -> None:
     for line in to_run(ROOT / name):
         scratch.run(line)

@@ -38,6 +38,7 @@ _OPTIONS = {"**.html": _TEMPLATES, "**.txt": _TEMPLATES}
 _KEYWORDS = {
     "_": None,
     "gettext": None,
+    "say": None,
     "N_": None,
     "ngettext": (1, 2),
     "pgettext": ((1, "c"), 2),

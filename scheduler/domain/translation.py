@@ -1,5 +1,6 @@
 """The languages that members are written to: their catalogues of messages, and which of them is whose."""
 
+import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from gettext import GNUTranslations, NullTranslations
@@ -10,8 +11,6 @@ from typing import Literal, Protocol, cast
 from babel import Locale
 from babel.core import get_global, parse_locale
 from babel.languages import get_official_languages
-
-from scheduler.domain.locale import plain_locale
 
 LANGUAGES: Mapping[str, str] = {
     "en": "en_GB",
@@ -63,8 +62,54 @@ def N_(message: str) -> str:  # noqa: N802 - the usual name
 
 
 def translator(language: str) -> Translator:
-    """Return the messages of a language; English where it has none, and for each message that it is missing."""
-    return _catalogue(language) or ENGLISH
+    """Return the messages of a language; English where it has none, and for each message that it is missing.
+
+    Where a language is written from right to left, what is put into a message keeps its own direction, and the order
+    of the words around it: it is isolated. Links, whose placeholders end with `url`, are not.
+    """
+    return _translator(language)
+
+
+@cache
+def _translator(language: str) -> Translator:
+    catalogue = _catalogue(language)
+    if catalogue is None:
+        return ENGLISH
+    return _Isolating(catalogue) if direction(language) == "rtl" else catalogue
+
+
+class _Isolating:
+    """The messages of a language that is written from right to left."""
+
+    _PLACEHOLDER = re.compile(r"%\((?!\w*url\))\w+\)s")
+
+    def __init__(self, catalogue: GNUTranslations) -> None:
+        self._catalogue = catalogue
+
+    def gettext(self, message: str, /) -> str:
+        return self._isolated(self._catalogue.gettext(message))
+
+    def ngettext(self, singular: str, plural: str, n: int, /) -> str:
+        return self._isolated(self._catalogue.ngettext(singular, plural, n))
+
+    def pgettext(self, context: str, message: str, /) -> str:
+        return self._isolated(self._catalogue.pgettext(context, message))
+
+    def npgettext(self, context: str, singular: str, plural: str, n: int, /) -> str:
+        return self._isolated(self._catalogue.npgettext(context, singular, plural, n))
+
+    def _isolated(self, message: str) -> str:
+        return self._PLACEHOLDER.sub(lambda found: isolated(found[0]), message)
+
+
+def isolated(text: str) -> str:
+    """Return a text that does not change the order of the words around it, whatever its direction."""
+    return f"\N{FIRST STRONG ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
+
+
+def is_english(language: str) -> bool:
+    """Return whether a language is English, with British or American dates."""
+    return language in ("en", AMERICAN)
 
 
 def available_languages() -> tuple[str, ...]:
@@ -74,7 +119,7 @@ def available_languages() -> tuple[str, ...]:
 
 def is_available(language: str) -> bool:
     """Return whether people can be written to in a language of LANGUAGES."""
-    return language in ("en", AMERICAN) or _catalogue(language) is not None
+    return is_english(language) or _catalogue(language) is not None
 
 
 def broken_catalogues() -> list[str]:
@@ -122,7 +167,7 @@ def shipped_language(tag: str) -> str | None:
     Scripts are derived from countries: `zh-TW` is zh-Hant. Those who write Nynorsk read Bokmål.
     """
     try:
-        language, territory, script, *_ = parse_locale(plain_locale(tag).replace("_", "-"), sep="-")
+        language, territory, script = _parts(tag)
     except ValueError:
         return None
     usual = _usual_script(language, territory)
@@ -133,6 +178,12 @@ def shipped_language(tag: str) -> str | None:
     if language == "pt" and territory == "BR":
         return "pt-BR"
     return language if language in LANGUAGES and script in (None, usual) else None
+
+
+def _parts(tag: str) -> tuple[str, str | None, str | None]:
+    """Return language, territory and script of a tag. Raises ValueError."""
+    language, territory, script, *_ = parse_locale(tag.partition("-u-")[0].replace("_", "-"), sep="-")
+    return language, territory, script
 
 
 def _usual_script(language: str, territory: str | None) -> str | None:
@@ -170,7 +221,7 @@ def language_for(locale: str, country: str | None, default: str) -> str:
     Without a `country`, that of the locale counts. `en-US` is for Americans, who write dates in another order.
     """
     try:
-        spoken, territory, *_ = parse_locale(plain_locale(locale).replace("_", "-"), sep="-")
+        spoken, territory, _ = _parts(locale)
     except ValueError:
         spoken, territory = "", None
     if spoken == "en" and territory == "US":

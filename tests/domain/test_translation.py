@@ -25,6 +25,7 @@ from scheduler.domain.translation import (
 
 def forget() -> None:
     translation._catalogue.cache_clear()
+    translation._translator.cache_clear()
     language_for.cache_clear()
 
 

@@ -32,6 +32,7 @@ from scheduler.domain.occurrence import Series, require_slug
 from scheduler.domain.palette import require_accent
 from scheduler.domain.policy import Kind, Policy
 from scheduler.domain.text import require_line, require_prose
+from scheduler.domain.translation import LANGUAGES, shipped_language
 from scheduler.domain.visitor import Networks
 from scheduler.domain.weekly_report import WeeklyTime
 from scheduler.domain.zone import require_zone
@@ -102,6 +103,13 @@ def require_color(value: str, what: str) -> str:
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"{what}: '{value}' is not the name of a colour{hint}")
     return name
+
+
+def require_language(value: str, what: str) -> str:
+    language = shipped_language(value)
+    if language is None:
+        raise ValueError(f"{what}: there are no words in '{value}'")
+    return language
 
 
 def require_database(value: str, what: str) -> str:
@@ -314,6 +322,9 @@ class CommunityTable(Table):
     website: OptionalUrl = Field(description=URL)
     links: Annotated[tuple[tuple[str, str], ...], BeforeValidator(read_links)] = Field(description=LINKS)
     locale: Annotated[str, checked_by(require_locale)] = Field(description="a language and country, as en-GB")
+    language: Annotated[str, checked_by(require_language)] = Field(
+        description=f"a language that there are words for: {', '.join(LANGUAGES)}"
+    )
     color: Annotated[str, checked_by(require_color)] = Field(description="a CSS colour name, as teal")
     accent: Annotated[str, checked_by(require_accent)] = Field(description="a colour as #14605a")
     logo: Annotated[str, Field(description='the path of an SVG or PNG file, or ""')]

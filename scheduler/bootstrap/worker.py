@@ -25,6 +25,7 @@ from scheduler.delivery.send.send_queue import RateLimits
 from scheduler.delivery.send.smtp import SmtpTransport
 from scheduler.delivery.send.transport import MaildirAddress, Transport
 from scheduler.domain.errors import Problem, SettingsProblem
+from scheduler.domain.translation import broken_catalogues
 from scheduler.service.schedule import next_meetings_of
 from scheduler.store.database import OUTAGES
 from scheduler.store.ledger import claims, jobs
@@ -94,6 +95,8 @@ def make_dispatcher(
     )
     for problem in composer.prepare():
         log.error("template-not-read", problem=str(problem))
+    for broken in broken_catalogues():
+        log.error("catalogue-not-read", problem=broken)
     message_writer = make_message_writer(parts, composer)
     rate = parts.settings.mail.rate
     only_sender = parts.database.is_sqlite

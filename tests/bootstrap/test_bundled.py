@@ -31,7 +31,7 @@ def files(folder: Path) -> set[Path]:
 def built_wheel(folder: Path) -> tuple[Path, Path]:
     """Build the wheel as `python -m build` does; return it and the sources that it was built from."""
     source = folder / "source"
-    for name in ("scheduler", "config", "templates"):
+    for name in ("scheduler", "config", "templates", "locales"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)

@@ -117,6 +117,12 @@ def available_languages() -> tuple[str, ...]:
     return tuple(language for language in LANGUAGES if is_available(language))
 
 
+@cache
+def offered_languages() -> tuple[str, ...]:
+    """Return English and each language that has a catalogue, without reading it, in the order of LANGUAGES."""
+    return tuple(language for language in LANGUAGES if language == "en" or _catalogue_path(language).exists())
+
+
 def is_available(language: str) -> bool:
     """Return whether people can be written to in a language of LANGUAGES."""
     return is_english(language) or _catalogue(language) is not None
@@ -142,7 +148,7 @@ def _read_catalogue(language: str) -> GNUTranslations | str | None:
     """Return the catalogue of a language, None where there is none, or what is wrong with it."""
     if language not in LANGUAGES or language == "en":
         return None
-    path = _folder() / language.replace("-", "_") / "LC_MESSAGES" / "messages.mo"
+    path = _catalogue_path(language)
     try:
         with path.open("rb") as opened:
             return GNUTranslations(opened)
@@ -151,6 +157,10 @@ def _read_catalogue(language: str) -> GNUTranslations | str | None:
     # The reader raises any of these for a file that is damaged.
     except (OSError, ValueError, LookupError, SyntaxError, ArithmeticError, TypeError, StructError) as error:
         return f"{path} cannot be read ({type(error).__name__}: {error})"
+
+
+def _catalogue_path(language: str) -> Path:
+    return _folder() / language.replace("-", "_") / "LC_MESSAGES" / "messages.mo"
 
 
 def _folder() -> Path:

@@ -102,6 +102,7 @@ class LocalTime:
     def span(self) -> str:
         """Day, start, end and clock: `Thursday 19 November 2026, 18:00 to 19:00 in London (UTC)`."""
         return self._say(
+            # Translators: %(day)s is a day, or a rule such as “Every Thursday”.
             N_("%(day)s, %(starts)s to %(ends)s in %(place)s"),
             day=self.day,
             starts=self.starts,
@@ -124,6 +125,16 @@ class LocalTime:
             return self.home_ends
         # Translators: a time and the offset of the clock, as in “19:00 (UTC+1)”.
         return self._say(N_("%(time)s (%(offset)s)"), time=self.home_ends, offset=self.home_offset)
+
+    @property
+    def day_and_start(self) -> str:
+        """Day and start: `Thursday 19 November 2026, 18:00`."""
+        return day_and_time(self.day, self.starts, self.language)
+
+    @property
+    def home_day_and_start(self) -> str:
+        """Day and start by the home clock."""
+        return day_and_time(self.home_day, self.home_starts, self.language)
 
     @property
     def line(self) -> str:
@@ -197,6 +208,7 @@ def local_time(
         ends_iso=ends.isoformat(),
         day_shift=day_shift,
         shift_minutes=shift_minutes,
+        # Translators: the meeting is on another day there than at its home: “Friday for you.”
         day_note=say("%(weekday)s for you.") % {"weekday": weekday} if day_shift else "",
         clock_note=clock_note,
         language=language,
@@ -304,6 +316,11 @@ def describe_instant(instant: datetime, *, zone: str, cycle: HourCycle) -> str:
     return f"{format_day(local.date())}, {format_clock(local, cycle)} in {city(zone)}"
 
 
+def day_and_time(day: str, time: str, language: str) -> str:
+    """Return a day and a time, which are in words: `Thursday 19 November 2026, 18:00`."""
+    return translator(language).gettext("%(day)s, %(time)s") % {"day": day, "time": time}
+
+
 def format_offset(moment: datetime) -> str:
     """Return `UTC`, `UTC+1`, `UTC+5:30` or `UTC-3`."""
     minutes = round((moment.utcoffset() or timedelta()).total_seconds() / 60)
@@ -409,6 +426,7 @@ def _count(value: int, language: str) -> str:
 # By whether a series is held monthly, whether the meeting is later, and whether one was held at the time before. Where
 # the reason is known, it follows after a colon, as in “18:00 this month, an hour later than last time: your clocks have
 # changed and the UK's have not.”
+# In “than usual” nobody met last time, because that meeting was moved or cancelled.
 _CHANGES: Mapping[tuple[bool, bool, bool], tuple[str, str]] = {
     (True, True, True): (
         N_("%(time)s this month, %(length)s later than last time."),
@@ -545,6 +563,7 @@ def _cause(
 # What happened to the clocks, by whether the home of the series is London, where everybody speaks of the UK.
 _SKIPS = {
     True: N_("the UK's clocks skip %(time)s that day"),
+    # Translators: a city in the form in which it stands alone: “die Uhren in %(city)s”, “the clocks (%(city)s)”.
     False: N_("%(city)s's clocks skip %(time)s that day"),
 }
 _SKIPPED = {

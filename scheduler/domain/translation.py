@@ -44,6 +44,9 @@ AMERICAN = "en-US"
 _ALIASES = {"no": "nb", "nn": "nb", "cmn": "zh", "hak": "zh", "nan": "zh", "yue": "zh"}
 
 
+_FIRST_STRONG, _POP = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
+
+
 class Translator(Protocol):
     """What gives a message in one language, as the module gettext does it. The messages are the English sentences."""
 
@@ -104,7 +107,12 @@ class _Isolating:
 
 def isolated(text: str) -> str:
     """Return a text that does not change the order of the words around it, whatever its direction."""
-    return f"\N{FIRST STRONG ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
+    return f"{_FIRST_STRONG}{text}{_POP}"
+
+
+def without_isolates(text: str) -> str:
+    """Return a text without the marks of `isolated`."""
+    return text.replace(_FIRST_STRONG, "").replace(_POP, "")
 
 
 def is_english(language: str) -> bool:

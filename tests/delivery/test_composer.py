@@ -129,8 +129,8 @@ def test_the_same_input_gives_the_same_bytes(kind: str) -> None:
         (
             "America/New_York",
             "en-US",
-            "Thursday 19 November, 1:00 pm New York (UTC-5)",
-            "Thursday 19 November 2026\n1:00 pm to 2:00 pm in New York (UTC-5)\n",
+            "Thursday, November 19, 1:00 pm New York (UTC-5)",
+            "Thursday, November 19, 2026\n1:00 pm to 2:00 pm in New York (UTC-5)\n",
             "2026-11-19T13:00:00-05:00",
         ),
         (

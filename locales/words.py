@@ -144,6 +144,10 @@ def main() -> int:
         path = FOLDER / language.replace("-", "_") / "LC_MESSAGES" / "messages.po"
         catalogue = _read(path)
         catalogue.update(template)
+        for message in catalogue:
+            # Babel takes a new message for a changed one that was not translated either.
+            if not message.string or not any(message.string):
+                message.flags.discard("fuzzy")
         catalogue.header_comment = template.header_comment
         files[path] = _as_bytes(catalogue)
         found = list(_faults(catalogue))

@@ -145,9 +145,10 @@ def main() -> int:
         catalogue = _read(path)
         catalogue.update(template)
         for message in catalogue:
-            # Babel takes a new message for a changed one that was not translated either.
-            if not message.string or not any(message.string):
-                message.flags.discard("fuzzy")
+            # Babel takes a new message for a changed one, even for one that was not translated either.
+            source = template.get(message.id, message.context)
+            if source and not (message.string and any(message.string)):
+                message.flags = set(source.flags)
         catalogue.header_comment = template.header_comment
         files[path] = _as_bytes(catalogue)
         found = list(_faults(catalogue))

@@ -193,7 +193,7 @@ async def test_the_address_decides_on_the_language_then_the_member_then_the_brow
     async def language(path: str, accepted: str = "") -> str:
         page = await visitor.get(path, headers={"Accept-Language": accepted})
         assert page.headers["Vary"] == "Accept-Language"
-        return re.findall('<html lang="([^"]+)"', page.text)[0]
+        return str(re.findall('<html lang="([^"]+)"', page.text)[0])
 
     assert await language("/") == "en"
     assert await language("/", "fr, sv;q=0.5") == "sv", "we have no French"

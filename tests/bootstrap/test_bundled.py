@@ -71,6 +71,8 @@ def test_the_wheel_can_be_installed_by_pip_and_its_command_works_from_any_folder
     assert str(tmp_path / "venv") in subprocess.check_output(where, cwd=elsewhere, env=environment, text=True)
 
 
+@pytest.mark.proof
+@pytest.mark.short
 def test_a_wheel_contains_its_files_and_works_from_any_folder(tmp_path: Path) -> None:
     (wheel, source), site = built_wheel(tmp_path), tmp_path / "site"
     with zipfile.ZipFile(wheel) as opened:

@@ -219,6 +219,8 @@ async def test_killed_before_any_statement_of_an_upgrade_the_database_is_as_befo
     await database.close()
 
 
+@pytest.mark.proof
+@pytest.mark.short
 async def test_processes_of_an_earlier_version_end_with_one_line_when_another_upgrades_the_database(
     postgres_url: str, free_port: int
 ) -> None:

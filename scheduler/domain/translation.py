@@ -269,7 +269,7 @@ def cldr_locale(language: str) -> Locale:
 
 def direction(language: str) -> Literal["ltr", "rtl"]:
     """Return the direction in which a language is written, for the attribute `dir`."""
-    return "rtl" if cldr_locale(language).text_direction == "rtl" else "ltr"
+    return "rtl" if language == "ar" else "ltr"
 
 
 def language_name(language: str) -> str:

@@ -14,6 +14,7 @@ from scheduler.domain.token import Purpose
 from scheduler.web.language import accepted_tags, links_in_language
 from tests.installation import Installation
 from tests.languages import catalogues_in, others, pseudo, write_catalogue
+from tests.web.conftest import PAGES
 from tests.web.test_accessible import address, fresh_token, pages, record_past, violations
 from tests.web.test_any_form import own_tokens
 from tests.web.test_join import GOOD
@@ -184,6 +185,23 @@ async def test_no_word_of_a_page_is_left_in_english(
         if english := english_in(answer.text):
             found[f"POST {path} {data}"] = english
     assert found == {}
+
+
+_TEMPLATES = [path for path in sorted(PAGES.glob("*.html")) if not path.name.startswith("outbox")]
+
+
+@pytest.mark.parametrize("template", _TEMPLATES, ids=[path.name for path in _TEMPLATES])
+def test_each_word_of_a_template_is_marked_for_translation_in_whichever_state_it_is_shown(
+    template: Path,
+) -> None:
+    source = re.sub(r"(?s)\{#.*?#\}|\{% trans.*?endtrans %\}|<!DOCTYPE[^>]*>", "", template.read_text())
+    literals = re.findall(r'(?<!_\()(?<!pgettext\()"([A-Z“][^"{}%=<>]*[a-z]{2}[^"{}%=<>]*)"', source)
+    words = re.sub(r"(?s)\{\{.*?\}\}|\{%.*?%\}", "", source)
+    # Parts of tags are in blocks and macros of their own.
+    words = re.sub(r' [a-z-]+="[^"]*"|\s(?:required|selected|checked)\b', "", words)
+    between = re.findall(r">([^<>]*)<", f">{words}<")
+    unmarked = [text for text in (*literals, *between) if re.search("[A-Za-z]{2,}", _DATA.sub("", text))]
+    assert unmarked == []
 
 
 @pytest.mark.usefixtures("foreign_words")

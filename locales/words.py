@@ -144,6 +144,11 @@ def main() -> int:
         path = FOLDER / language.replace("-", "_") / "LC_MESSAGES" / "messages.po"
         catalogue = _read(path)
         catalogue.update(template)
+        for message in catalogue:
+            # Babel takes a new message for a changed one, even for one that was not translated either.
+            source = template.get(message.id, message.context)
+            if source and not (message.string and any(message.string)):
+                message.flags = set(source.flags)
         catalogue.header_comment = template.header_comment
         files[path] = _as_bytes(catalogue)
         found = list(_faults(catalogue))

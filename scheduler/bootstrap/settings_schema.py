@@ -223,6 +223,23 @@ def read_links(value: Any) -> Any:
     return tuple(links)
 
 
+def read_titles(value: Any) -> Any:
+    """Return the title in each language, in the order of the languages."""
+    if not isinstance(value, dict):
+        return value
+    titles = {}
+    for tag, title in value.items():
+        language = require_language(tag, "a title")
+        if language in titles:
+            raise ValueError(f"a title in {language} is given twice")
+        try:
+            text = require_line(title if isinstance(title, str) else "", f"the title in {language}")
+            titles[language] = _require_not_empty(text, f"the title in {language}")
+        except Problem as problem:
+            raise ValueError(problem) from None
+    return tuple(sorted(titles.items()))
+
+
 def read_networks(value: Any) -> Any:
     """Return the networks in a list, or, from the environment, in a text separated by commas or spaces."""
     if isinstance(value, str):
@@ -301,6 +318,7 @@ PROSE = "text"
 ADDRESS = "an e-mail address, as name@example.org"
 URL = 'an http or https address, as https://example.org/room, or ""'
 LINKS = 'labels with web addresses, as { "Recordings" = "https://example.org/recordings" }, or {}'
+TITLES = 'languages with titles, as { sv = "Samtal om vänlighet" }, or {}'
 DAYS = "a whole number of days from 1 to 3650"
 TIME = 'a time as "18:00"'
 
@@ -522,6 +540,9 @@ class ConvenorsTable(Table):
 class SeriesTable(Table):
     slug: Slug = Field(description=SLUG)
     title: Line = Field(description=LINE)
+    titles: Annotated[tuple[tuple[str, str], ...], BeforeValidator(read_titles)] = Field(
+        default=(), description=TITLES
+    )
     description: Prose = Field(default="", description=PROSE)
     rule: str = Field(
         description='words as "third Thursday of the month", or a rule as FREQ=MONTHLY;BYDAY=3TH'
@@ -542,6 +563,7 @@ class SeriesTable(Table):
         return Series(
             slug=self.slug,
             title=self.title,
+            titles=self.titles,
             rule=self.rule,
             start=self.start,
             zone=self.zone,

@@ -18,10 +18,9 @@ from scheduler.service.forecast import LOOK_AHEAD
 from scheduler.service.send_schedule import ScheduledSend, SendEstimate, name_of, schedule_sends
 from scheduler.store import members, notices
 from scheduler.store.ledger.reports import Report, reports
+from scheduler.store.schema import STATES
 
 app = make_app()
-
-STATES = ("queued", "sending", "sent", "failed", "expired", "withdrawn", "skipped")
 
 
 @app.command()

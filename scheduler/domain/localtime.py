@@ -251,6 +251,20 @@ def format_month(day: date, language: str = "en") -> str:
     return _by_skeleton("yMMMM", day, language)
 
 
+def format_short_weekday(day: date, language: str = "en") -> str:
+    """Return `Thu`."""
+    if is_english(language):
+        return WEEKDAYS[day.weekday()][:3]
+    return dates.format_date(day, "ccc", cldr_locale(language))
+
+
+def format_short_month(day: date, language: str = "en") -> str:
+    """Return `Nov`."""
+    if is_english(language):
+        return MONTHS[day.month - 1][:3]
+    return dates.format_date(day, "LLL", cldr_locale(language))
+
+
 def format_day(day: date, language: str = "en") -> str:
     """Return `Thursday 19 November 2026`, or `Thursday, November 19, 2026` for Americans."""
     if language == "en":

@@ -44,6 +44,9 @@ AMERICAN = "en-US"
 _ALIASES = {"no": "nb", "nn": "nb", "cmn": "zh", "hak": "zh", "nan": "zh", "yue": "zh"}
 
 
+_FIRST_STRONG, _POP = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
+
+
 class Translator(Protocol):
     """What gives a message in one language, as the module gettext does it. The messages are the English sentences."""
 
@@ -104,7 +107,12 @@ class _Isolating:
 
 def isolated(text: str) -> str:
     """Return a text that does not change the order of the words around it, whatever its direction."""
-    return f"\N{FIRST STRONG ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
+    return f"{_FIRST_STRONG}{text}{_POP}"
+
+
+def without_isolates(text: str) -> str:
+    """Return a text without the marks of `isolated`."""
+    return text.replace(_FIRST_STRONG, "").replace(_POP, "")
 
 
 def is_english(language: str) -> bool:
@@ -115,6 +123,12 @@ def is_english(language: str) -> bool:
 def available_languages() -> tuple[str, ...]:
     """Return English and each language whose catalogue can be read, in the order of LANGUAGES."""
     return tuple(language for language in LANGUAGES if is_available(language))
+
+
+@cache
+def offered_languages() -> tuple[str, ...]:
+    """Return English and each language that has a catalogue, without reading it, in the order of LANGUAGES."""
+    return tuple(language for language in LANGUAGES if language == "en" or _catalogue_path(language).exists())
 
 
 def is_available(language: str) -> bool:
@@ -142,7 +156,7 @@ def _read_catalogue(language: str) -> GNUTranslations | str | None:
     """Return the catalogue of a language, None where there is none, or what is wrong with it."""
     if language not in LANGUAGES or language == "en":
         return None
-    path = _folder() / language.replace("-", "_") / "LC_MESSAGES" / "messages.mo"
+    path = _catalogue_path(language)
     try:
         with path.open("rb") as opened:
             return GNUTranslations(opened)
@@ -151,6 +165,10 @@ def _read_catalogue(language: str) -> GNUTranslations | str | None:
     # The reader raises any of these for a file that is damaged.
     except (OSError, ValueError, LookupError, SyntaxError, ArithmeticError, TypeError, StructError) as error:
         return f"{path} cannot be read ({type(error).__name__}: {error})"
+
+
+def _catalogue_path(language: str) -> Path:
+    return _folder() / language.replace("-", "_") / "LC_MESSAGES" / "messages.mo"
 
 
 def _folder() -> Path:

@@ -20,6 +20,7 @@ from scheduler.domain.occurrence import Series, followed, slugs_by_choice
 from scheduler.domain.policy import first_instant
 from scheduler.domain.text import folded, quoted, require_line
 from scheduler.domain.token import Keys
+from scheduler.domain.translation import N_
 from scheduler.domain.zone import (
     find_zone,
     known_zone,
@@ -47,7 +48,7 @@ def require_own_name(text: str) -> str:
     """Return the name that somebody gave in a form about themselves. Raises Refused."""
     if name := require_line(text, "", longest=LONGEST_NAME):
         return name
-    raise Refused("You need to tell us your name.")
+    raise Refused(N_("You need to tell us your name."))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

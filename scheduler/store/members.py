@@ -23,7 +23,6 @@ from sqlalchemy import (
     or_,
     select,
     true,
-    tuple_,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -203,8 +202,11 @@ def _found_by(search: Search) -> list[ColumnElement[bool]]:
     """Return the conditions on `members` for a search. The index ix_members_search has all their columns."""
     conditions = [
         or_(
-            *([_contains(members.c.name_key, word.name)] if word.name else []),
-            _contains(members.c.address_key, word.text),
+            *(
+                _contains(members.c.search_key, text)
+                for text in dict.fromkeys((word.text, word.name))
+                if text
+            ),
             *([members.c.country.in_(word.countries)] if word.countries else []),
             *([members.c.zone.in_(word.zones)] if word.zones else []),
         )
@@ -239,19 +241,16 @@ _FEW = 20_000
 """The number of followers up to which it is quicker to sort them by name than to search for them among all members."""
 
 
-def found(
-    search: Search, *, after: tuple[str, str] | None, limit: int, few_follow: bool = False
-) -> Select[tuple[int]]:
-    """Return the statement for the numbers of the first members whom a search finds, by name and address key.
+def found(search: Search, *, after: str | None, limit: int, few_follow: bool = False) -> Select[tuple[int]]:
+    """Return the statement for the numbers of the first members whom a search finds, by `search_key`.
 
     It reads nothing but the index ix_members_search, and with a series also that of the choices. `few_follow` says that
     few members follow the series.
     """
-    place = (members.c.name_key, members.c.address_key)
-    query = select(members.c.id).where(*_found_by(search)).order_by(*place).limit(limit)
+    query = select(members.c.id).where(*_found_by(search)).order_by(members.c.search_key).limit(limit)
     if few_follow:
         query = query.where(members.c.id.in_(_said_yes(search.series)))
-    return query if after is None else query.where(tuple_(*place) > tuple_(*map(literal, after)))
+    return query if after is None else query.where(members.c.search_key > after)
 
 
 def _said_yes(series: str) -> Select[tuple[int]]:
@@ -269,14 +268,13 @@ async def find(
     connection: AsyncConnection, search: Search, *, after: int | None = None, limit: int
 ) -> list[Member]:
     """Return the first members whom a search finds, by name; `after` is the number of the last one already seen."""
-    place, last = (members.c.name_key, members.c.address_key), None
+    last = None
     if after is not None:
-        row = (await connection.execute(select(*place).where(members.c.id == after))).first()
-        if row is None:
+        last = await connection.scalar(select(members.c.search_key).where(members.c.id == after))
+        if last is None:
             return []
-        last = (row.name_key, row.address_key)
     numbers = found(search, after=last, limit=limit, few_follow=await _few_follow(connection, search))
-    query = select(*_COLUMNS).where(members.c.id.in_(numbers)).order_by(*place)
+    query = select(*_COLUMNS).where(members.c.id.in_(numbers)).order_by(members.c.search_key)
     return [_read(row) for row in await connection.execute(query)]
 
 
@@ -318,7 +316,12 @@ async def add(connection: AsyncConnection, rows: Iterable[Mapping[str, Any]]) ->
     change_mark = await service_state.note_change(connection)
     pending: list[dict[str, Any]] = []
     for row in rows:
-        keys = {"name_key": folded(row["name"]), "mailbox_key": mailbox_key(row["address_key"])}
+        name_key, address_key = folded(row["name"]), row["address_key"]
+        keys = {
+            "name_key": name_key,
+            "mailbox_key": mailbox_key(address_key),
+            "search_key": f"{name_key}\t{address_key}",
+        }
         pending.append({**row, **keys, "changed": change_mark})
         if len(pending) == MOST_VALUES:
             await connection.execute(insert(members), pending)
@@ -343,6 +346,11 @@ async def change_each(connection: AsyncConnection, changes: Mapping[int, Mapping
             values = {**values, "name_key": folded(values["name"])}
         if "address_key" in values:
             values = {**values, "mailbox_key": mailbox_key(values["address_key"])}
+        if keys := values.keys() & {"name_key", "address_key"}:
+            name_key, address_key = (
+                literal(values[key]) if key in keys else members.c[key] for key in ("name_key", "address_key")
+            )
+            values = {**values, "search_key": name_key + "\t" + address_key}
         await connection.execute(
             update(members).where(members.c.id == number).values(**values, changed=change_mark)
         )

@@ -89,6 +89,8 @@ _CONVENORS_KINDS = tuple(kind.value for kind in TO_CONVENORS)
 
 
 _FINAL_STATES = ("sent", "failed", "expired", "withdrawn", "skipped")
+STATES = ("queued", "sending", *_FINAL_STATES)
+"""All states of a delivery."""
 
 
 def _where(condition: str) -> Any:
@@ -331,6 +333,13 @@ members = Table(
         comment="the name without case, accents and punctuation",
     ),
     Column(
+        "search_key",
+        Text,
+        nullable=False,
+        server_default="",
+        comment="name_key and address_key, with a tab between them",
+    ),
+    Column(
         "mailbox_key",
         Text,
         comment="the key of the plainest address of the same mailbox; null if that is their own",
@@ -391,8 +400,7 @@ members = Table(
     # A search reads all of this index, and nothing else.
     Index(
         "ix_members_search",
-        "name_key",
-        "address_key",
+        "search_key",
         "status",
         "country",
         "zone",
@@ -747,7 +755,7 @@ deliveries = Table(
     Column("tried_at", Instant),
     Column("sent_at", Instant),
     UniqueConstraint("notice", "member"),
-    _one_of("state", "queued", "sending", *_FINAL_STATES),
+    _one_of("state", *STATES),
     CheckConstraint("(state = 'sending') = (run IS NOT NULL)", name="sending_has_run"),
     CheckConstraint("(state = 'sent') = (sent_at IS NOT NULL)", name="sent_has_instant"),
     CheckConstraint(
@@ -756,6 +764,7 @@ deliveries = Table(
     Index(None, "member"),
     Index("ix_deliveries_waiting", "chunk", "next_try", **_where("state = 'queued'")),
     Index("ix_deliveries_sending", "run", **_where("state = 'sending'")),
+    Index("ix_deliveries_uncertain", "notice", **_where("state = 'sent' AND reason = 'uncertain'")),
     Index(None, "notice", "state", "zone", "next_try"),
     sqlite_autoincrement=True,
 )
@@ -815,6 +824,7 @@ past_deliveries = Table(
     Column("rendering", BigInteger, comment="its rendering, if one was kept"),
     _one_of("state", *_FINAL_STATES),
     Index(None, "member"),
+    Index("ix_past_deliveries_uncertain", "notice", **_where("state = 'sent' AND reason = 'uncertain'")),
     sqlite_with_rowid=False,
     comment="The archive: finished deliveries",
 )

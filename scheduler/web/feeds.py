@@ -27,7 +27,7 @@ from scheduler.web.feed_cache import (
     send_response,
 )
 from scheduler.web.forms import field
-from scheduler.web.site import PRIVATE, render_page, site_of
+from scheduler.web.site import PRIVATE, language_of_owner, render_page, site_of
 
 _STATUS_CODES = {LinkStatus.LEFT: 410, LinkStatus.REPLACED: 410, LinkStatus.UNKNOWN: 404}
 
@@ -180,6 +180,7 @@ async def member_subscribe(request: Request) -> Response:
             headers=PRIVATE,
             link_status=link_status.value,
         )
+    language_of_owner(request)(member)
     return render_page(
         request,
         "subscribe.html",

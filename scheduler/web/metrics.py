@@ -12,9 +12,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from scheduler.service.health import ServiceHealth, health, unready
+from scheduler.store.schema import STATES
 from scheduler.web.site import site_of
 
-STATES = ("queued", "sending", "sent", "failed", "expired", "withdrawn", "skipped")
 REASONS = ("address", "mailbox", "policy", "refused", "unsent")
 
 

@@ -60,9 +60,11 @@ class Relay:
             messages.append((recipient, message_id, digest))
         return messages
 
-    def times(self) -> list[float]:
-        """Return the seconds at which messages were accepted, in order."""
-        return [float(line.split()[3]) for line in self.log.read_text().splitlines()]
+    def times(self, *, after: int = 0) -> list[float]:
+        """Return the seconds at which messages were accepted, in order, from byte `after` of the log on."""
+        with self.log.open() as log:
+            log.seek(after)
+            return [float(line.split()[3]) for line in log]
 
 
 @asynccontextmanager

@@ -7,7 +7,6 @@ import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 
-from scheduler.domain import translation
 from scheduler.domain.translation import (
     ENGLISH,
     LANGUAGES,
@@ -21,21 +20,14 @@ from scheduler.domain.translation import (
     shipped_language,
     translator,
 )
-
-
-def forget() -> None:
-    translation._catalogue.cache_clear()
-    translation._translator.cache_clear()
-    language_for.cache_clear()
+from tests.languages import catalogues_in
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path) -> Iterator[Path]:
     """An empty folder of catalogues in place of ours."""
-    monkeypatch.setattr(translation, "_folder", lambda: tmp_path)
-    forget()
-    yield tmp_path
-    forget()
+    with catalogues_in(tmp_path):
+        yield tmp_path
 
 
 @pytest.fixture

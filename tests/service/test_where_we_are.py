@@ -39,7 +39,7 @@ def test_the_order_of_the_countries_tells_no_more_than_their_numbers() -> None:
         ("ZA", "Africa/Johannesburg"): 14,
         ("", "Europe/London"): 50,
     }
-    assert [(country.name, country.words) for country in countries_shown(counts)] == [
+    assert [(country.name(), country.words()) for country in countries_shown(counts)] == [
         ("South Africa", "10 or more"),
         ("United States", "10 or more"),
         ("Brazil", "a few"),

@@ -45,7 +45,7 @@ from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import CHANGES, IN_ADVANCE, MEETING, REPLIES, TO_CONVENORS, Kind
 from scheduler.domain.text import counted, require_line
 from scheduler.domain.token import Purpose, leave_address, leave_by_subject
-from scheduler.domain.translation import direction, is_english, language_for
+from scheduler.domain.translation import direction, is_english, language_for, without_isolates
 from scheduler.domain.weekly_report import WeeklyReport
 from scheduler.domain.zone import city
 
@@ -307,7 +307,7 @@ class Composer:
         text_blanks, html_blanks = _blanks(cohort, self._community)
         in_subject = {"name": text_blanks["name"]} if cohort.kind is Kind.NOTICE else {}
         subject = self._templates.subject(kind, values, in_subject)
-        require_line(subject.literal, f"the subject of a {kind}")
+        _require_subject(subject, kind)
         values |= {
             "subject": _Title(subject.pieces[::2]) if in_subject else subject.literal,
             "zone": cohort.zone,
@@ -344,7 +344,7 @@ class Composer:
         language = language_of(cohort, self._community)
         cohort = _in_language(cohort, language)
         kind, values = cohort.kind.value, template_values(cohort, self._community)
-        subject = require_line(self._templates.subject(kind, values, {}).literal, f"the subject of a {kind}")
+        subject = _require_subject(self._templates.subject(kind, values, {}), kind)
         values |= {
             "subject": subject,
             "zone": cohort.zone,
@@ -537,6 +537,12 @@ def _next_meetings(cohort: Cohort, community: Community) -> list[Meeting]:
         for series, occurrence in cohort.followed
         if occurrence
     ]
+
+
+def _require_subject(subject: TextTemplate, kind: str) -> str:
+    """Return a subject. Raises Refused where it is not one line of text."""
+    require_line(without_isolates(subject.literal), f"the subject of a {kind}")
+    return subject.literal.strip()
 
 
 def require_agreement(

@@ -11,6 +11,7 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Executable,
+    Label,
     Select,
     and_,
     bindparam,
@@ -33,6 +34,7 @@ from scheduler.store.ledger.fan_out import Reach, is_for
 from scheduler.store.members import active_by_zone, is_muted, mute_fits
 from scheduler.store.notices import TEST_AUDIENCE, open_notice_ids
 from scheduler.store.schema import (
+    STATES,
     answers,
     deliveries,
     follows,
@@ -175,11 +177,39 @@ async def states(connection: AsyncConnection, notice: int | None = None) -> dict
         )
         if tally:
             return tally
+        return await _count_states_of(connection, notice)
     total = Counter[str]()
-    by_notice = await count_states(connection, open_notice_ids() if notice is None else [notice])
-    for counts in by_notice.values():
+    for counts in (await count_states(connection, open_notice_ids())).values():
         total.update(counts)
     return dict(total)
+
+
+_MANY = 50_000
+
+
+async def _count_states_of(connection: AsyncConnection, notice: int) -> dict[str, int]:
+    """Count the deliveries of a notice by state.
+
+    Nearly all of a million may be in one state, `queued` or `sent`. To count these as the rest of all deliveries takes
+    half the time, because another index is smaller.
+    """
+    of_notice = deliveries.c.notice == notice
+
+    def number(name: str, *conditions: ColumnElement[bool]) -> Label[int]:
+        query = select(func.count()).select_from(deliveries).where(of_notice, *conditions)
+        return query.scalar_subquery().label(name)
+
+    is_queued = deliveries.c.state == "queued"
+    many_wait = await connection.scalar(
+        select(deliveries.c.id).where(of_notice, is_queued).offset(_MANY).limit(1)
+    )
+    rest = "queued" if many_wait else "sent"
+    others = [state for state in STATES if state != rest]
+    # One statement, so that no delivery is counted twice while it is sent.
+    query = select(number("total"), *(number(state, deliveries.c.state == state) for state in others))
+    counts = dict((await connection.execute(query)).one()._mapping)
+    counts[rest] = counts.pop("total") - sum(counts[state] for state in others)
+    return {state: count for state, count in counts.items() if count}
 
 
 async def count_uncertain(connection: AsyncConnection, notice: int) -> int:

@@ -117,7 +117,7 @@ async def test_the_index_has_everything_that_a_search_reads(installation: Instal
     search = read_search("asa", status="active", country="GB", suppressed=True)
     plans: list[str] = []
     async with installation.database.read() as connection:
-        statement = members.found(search, after=("a", "b"), limit=10).compile(
+        statement = members.found(search, after="a\tb", limit=10).compile(
             connection.engine, compile_kwargs={"literal_binds": True}
         )
         rows = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}")

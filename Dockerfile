@@ -9,6 +9,7 @@ RUN /opt/third-thursday/bin/pip install --no-cache-dir --require-hashes -r requi
     && /tools/bin/pip install --no-cache-dir --require-hashes -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY config config
+COPY locales locales
 COPY templates templates
 COPY scheduler scheduler
 RUN /tools/bin/python -m hatchling build --target wheel \

@@ -17,7 +17,7 @@ COMPILE := $(UV) pip compile --universal --python-version 3.11 --generate-hashes
 	--no-annotate --custom-compile-command 'make lock' --quiet $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench proof docs lock clean
+.PHONY: help install run test check words bench proof docs lock clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,11 +30,15 @@ run: $(VENV)/.installed ## Run the demo on http://127.0.0.1:8000, with forty mad
 test: $(VENV)/.installed-dev ## Run the tests on all cores; tests that need PostgreSQL or a browser are skipped without it
 	$(BIN)/python -m pytest -n auto --dist worksteal $(TESTS)
 
-check: $(VENV)/.installed-dev ## Run ruff, mypy --strict and import-linter
+check: $(VENV)/.installed-dev ## Run ruff, mypy --strict and import-linter, and compare the catalogues with the sources
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python locales/words.py --check
+
+words: $(VENV)/.installed-dev ## Update the catalogues of the languages, compile them, and fail where a translation is missing
+	$(BIN)/python locales/words.py
 
 bench: $(VENV)/.installed-dev ## Run the benchmarks; results are ratios
 	$(BIN)/python bench/run.py
@@ -58,14 +62,16 @@ lock: ## Update the lock files; UPGRADE=1 also takes newer versions
 
 clean: ## Remove everything that make and the tools created, but not var/
 	rm -rf $(VENV) .venv-lock .readers build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find scheduler tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f locales/*/LC_MESSAGES/*.mo
+	find scheduler tests bench locales -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; choose it with: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 
-# Each stamp file records the last installation; make repeats it only if one of its inputs is newer.
-$(VENV)/.installed: requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
+# Each stamp file records the last installation; make repeats it only if one of its inputs is newer. The installation
+# compiles the catalogues.
+$(VENV)/.installed: requirements.lock requirements-build.lock pyproject.toml $(wildcard locales/*/LC_MESSAGES/*.po) | $(BIN)/python
 	$(PIP) install --require-hashes -r requirements.lock -r requirements-build.lock
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@

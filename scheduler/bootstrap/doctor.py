@@ -21,6 +21,7 @@ from scheduler.domain.errors import Problem
 from scheduler.domain.occurrence import slugs_by_choice
 from scheduler.domain.policy import next_occurrence
 from scheduler.domain.text import counted
+from scheduler.domain.translation import available_languages, broken_catalogues, is_available
 from scheduler.domain.zone import tzdata_version
 from scheduler.service.forecast import LOOK_AHEAD
 from scheduler.service.health import health, try_writing
@@ -55,6 +56,7 @@ async def examine(settings: Settings, show: Callable[[Finding], None], *, resolv
     )
     _check_zones(note)
     _check_templates(note)
+    _check_languages(settings, note)
     _check_pages(settings, note)
     await _check_relay(settings, note)
     await _check_signature(settings, note, resolver)
@@ -92,6 +94,18 @@ def _check_templates(note: Callable[[Level, str], None]) -> None:
         note(Level.WRONG, f"template: {problem}")
     if not wrong:
         note(Level.FINE, "templates: all mail templates can be read")
+
+
+def _check_languages(settings: Settings, note: Callable[[Level, str], None]) -> None:
+    wrong = broken_catalogues()
+    if not is_available(settings.community.language):
+        wrong.append(
+            f"{settings.community.language}, of [community] language, has no catalogue; English is used instead"
+        )
+    for problem in wrong:
+        note(Level.WRONG, f"language: {problem}")
+    if not wrong:
+        note(Level.FINE, f"languages: {', '.join(available_languages())}")
 
 
 def _check_pages(settings: Settings, note: Callable[[Level, str], None]) -> None:

@@ -32,6 +32,7 @@ from scheduler.domain.occurrence import Series, require_slug
 from scheduler.domain.palette import require_accent
 from scheduler.domain.policy import Kind, Policy
 from scheduler.domain.text import require_line, require_prose
+from scheduler.domain.translation import LANGUAGES, shipped_language
 from scheduler.domain.visitor import Networks
 from scheduler.domain.weekly_report import WeeklyTime
 from scheduler.domain.zone import require_zone
@@ -102,6 +103,13 @@ def require_color(value: str, what: str) -> str:
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"{what}: '{value}' is not the name of a colour{hint}")
     return name
+
+
+def require_language(value: str, what: str) -> str:
+    language = shipped_language(value)
+    if language is None:
+        raise ValueError(f"{what}: there are no words in '{value}'")
+    return language
 
 
 def require_database(value: str, what: str) -> str:
@@ -215,6 +223,23 @@ def read_links(value: Any) -> Any:
     return tuple(links)
 
 
+def read_titles(value: Any) -> Any:
+    """Return the title in each language, in the order of the languages."""
+    if not isinstance(value, dict):
+        return value
+    titles = {}
+    for tag, title in value.items():
+        language = require_language(tag, "a title")
+        if language in titles:
+            raise ValueError(f"a title in {language} is given twice")
+        try:
+            text = require_line(title if isinstance(title, str) else "", f"the title in {language}")
+            titles[language] = _require_not_empty(text, f"the title in {language}")
+        except Problem as problem:
+            raise ValueError(problem) from None
+    return tuple(sorted(titles.items()))
+
+
 def read_networks(value: Any) -> Any:
     """Return the networks in a list, or, from the environment, in a text separated by commas or spaces."""
     if isinstance(value, str):
@@ -293,6 +318,7 @@ PROSE = "text"
 ADDRESS = "an e-mail address, as name@example.org"
 URL = 'an http or https address, as https://example.org/room, or ""'
 LINKS = 'labels with web addresses, as { "Recordings" = "https://example.org/recordings" }, or {}'
+TITLES = 'languages with titles, as { sv = "Samtal om vänlighet" }, or {}'
 DAYS = "a whole number of days from 1 to 3650"
 TIME = 'a time as "18:00"'
 
@@ -314,6 +340,9 @@ class CommunityTable(Table):
     website: OptionalUrl = Field(description=URL)
     links: Annotated[tuple[tuple[str, str], ...], BeforeValidator(read_links)] = Field(description=LINKS)
     locale: Annotated[str, checked_by(require_locale)] = Field(description="a language and country, as en-GB")
+    language: Annotated[str, checked_by(require_language)] = Field(
+        description=f"a language that there are words for: {', '.join(LANGUAGES)}"
+    )
     color: Annotated[str, checked_by(require_color)] = Field(description="a CSS colour name, as teal")
     accent: Annotated[str, checked_by(require_accent)] = Field(description="a colour as #14605a")
     logo: Annotated[str, Field(description='the path of an SVG or PNG file, or ""')]
@@ -511,6 +540,9 @@ class ConvenorsTable(Table):
 class SeriesTable(Table):
     slug: Slug = Field(description=SLUG)
     title: Line = Field(description=LINE)
+    titles: Annotated[tuple[tuple[str, str], ...], BeforeValidator(read_titles)] = Field(
+        default=(), description=TITLES
+    )
     description: Prose = Field(default="", description=PROSE)
     rule: str = Field(
         description='words as "third Thursday of the month", or a rule as FREQ=MONTHLY;BYDAY=3TH'
@@ -531,6 +563,7 @@ class SeriesTable(Table):
         return Series(
             slug=self.slug,
             title=self.title,
+            titles=self.titles,
             rule=self.rule,
             start=self.start,
             zone=self.zone,

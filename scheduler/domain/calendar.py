@@ -16,6 +16,7 @@ from scheduler.domain.clock import require_aware
 from scheduler.domain.community import Community
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series
+from scheduler.domain.translation import N_, language_for, translator
 from scheduler.domain.tzif import vtimezone
 from scheduler.domain.zone import canonical_zone
 
@@ -28,13 +29,16 @@ MEMBER_HASH = 26
 # The longest form: slug-20261119t1800.r99.<hash>@domain
 _BESIDE_SLUG_AND_DOMAIN = len("-20261119t1800.r99.@") + MEMBER_HASH
 _PRODID = "-//Third Thursday//Third Thursday//EN"
-LINK_FOLLOWS = "the link follows"
-_CONFERENCE = {"VALUE": "URI", "FEATURE": "VIDEO", "LABEL": "Join the meeting"}
+_CONFERENCE = {"VALUE": "URI", "FEATURE": "VIDEO"}
 _MONTHS_BACK, _MONTHS_AHEAD = 12, 24
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _UNWRITABLE_IN_PROSE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
-ANSWERS = {"coming": "you are coming", "declined": "you are not coming", "maybe": "you may come"}
+ANSWERS = {
+    "coming": N_("you are coming"),
+    "declined": N_("you are not coming"),
+    "maybe": N_("you may come"),
+}
 """What a member can answer, and the words for it in their own feed."""
 
 Method = Literal["REQUEST", "CANCEL"]
@@ -106,6 +110,7 @@ def event(
     join_url: str = "",
     answer: Answer | None = None,
     alarm: timedelta | None = None,
+    language: str = "en",
 ) -> Event:
     """Return the VEVENT of `occurrence` (RFC 5545 section 3.6.1), without organizer and attendee.
 
@@ -130,8 +135,9 @@ def event(
     vevent.add("LAST-MODIFIED", changed_at)
     _add_moment(vevent, "DTSTART", occurrence.starts, zone=occurrence.zone)
     _add_moment(vevent, "DTEND", occurrence.ends, zone=occurrence.zone)
-    summary = _Text(_summary(occurrence, series))
-    answer_text = ANSWERS[answer.word] if answer else ""
+    summary = _Text(_summary(occurrence, series, language))
+    say = translator(language).gettext
+    answer_text = say(ANSWERS[answer.word]) if answer else ""
     vevent.add("SUMMARY", summary)
     vevent.add(
         "DESCRIPTION",
@@ -140,8 +146,10 @@ def event(
                 occurrence,
                 series,
                 page=page,
-                join_url=LINK_FOLLOWS if link_follows else join_url,
+                join_url=join_url,
+                link_follows=link_follows,
                 answer=answer_text,
+                language=language,
             )
         ),
     )
@@ -150,7 +158,7 @@ def event(
     vevent.add("URL", vUri(page))
     if join_url:
         vevent.add("LOCATION", _Text(join_url))
-        vevent.add("CONFERENCE", vUri(join_url, params=_CONFERENCE))
+        vevent.add("CONFERENCE", vUri(join_url, params=_CONFERENCE | {"LABEL": say("Join the meeting")}))
     if alarm is not None:
         valarm = Alarm()
         valarm.add("ACTION", "DISPLAY")
@@ -190,15 +198,18 @@ def feed(
 
     `series` has the series of each occurrence by its slug. A private feed has `join`, which returns a member's own link
     to a meeting, their `answers` by the key of the occurrence, and their `alarm`. `source` is the URL of a public feed.
+    A feed is in the community's language.
     """
     ordered = sorted(occurrences, key=lambda occurrence: (occurrence.starts, occurrence.key))
     calendar = _feed_calendar(ordered, series, community, name=name, source=source)
+    language = language_for("", None, community.language)
     for occurrence in ordered:
         calendar.add_component(
             event(
                 occurrence,
                 series[occurrence.series],
                 community=community,
+                language=language,
                 uid=occurrence_uid(occurrence, community.domain),
                 join_url=join(occurrence) if join else "",
                 answer=(answers or {}).get(occurrence.key),
@@ -247,6 +258,7 @@ def invitation(
     attendee_address: str,
     join_url: str,
     rsvp: bool = False,
+    language: str = "en",
 ) -> bytes:
     """Return one member's invitation, or its cancellation (RFC 5546 sections 3.2.2 and 3.2.5).
 
@@ -259,7 +271,7 @@ def invitation(
         raise ValueError(f"{occurrence.key} is cancelled: nobody can be invited to it")
     if method == "CANCEL":
         occurrence = replace(occurrence, cancelled=True)
-    vevent = event(occurrence, series, community=community, uid=uid, join_url=join_url)
+    vevent = event(occurrence, series, community=community, uid=uid, join_url=join_url, language=language)
     vevent.add("ORGANIZER", _person(community.name, community.address))
     vevent.add(
         "ATTENDEE",
@@ -392,28 +404,38 @@ def _uid(name: str, domain: str) -> str:
     return uid
 
 
-def _summary(occurrence: Occurrence, series: Series) -> str:
+def _summary(occurrence: Occurrence, series: Series, language: str) -> str:
     title = ": ".join(filter(None, (_line(series.title), _line(occurrence.topic))))
     # In a feed, Outlook shows only the title of a cancelled meeting.
-    return f"CANCELLED: {title}" if occurrence.cancelled else title
+    say = translator(language).gettext
+    return say("CANCELLED: %(title)s") % {"title": title} if occurrence.cancelled else title
 
 
 def _description(
-    occurrence: Occurrence, series: Series, *, page: str, join_url: str, answer: str = ""
+    occurrence: Occurrence,
+    series: Series,
+    *,
+    page: str,
+    join_url: str,
+    link_follows: bool,
+    answer: str,
+    language: str,
 ) -> str:
-    facts = {
-        "Join": join_url,
-        "Your answer": answer,
-        "Topic": occurrence.topic,
-        "Speakers": occurrence.speakers,
-        "Materials": occurrence.materials,
-    }
+    say = translator(language).gettext
+    join = say("Join: %(url)s") % {"url": join_url} if join_url else ""
+    facts = (
+        say("Join: the link follows") if link_follows else join,
+        say("Your answer: %(text)s") % {"text": answer} if answer else "",
+        say("Topic: %(text)s") % {"text": occurrence.topic} if occurrence.topic else "",
+        say("Speakers: %(text)s") % {"text": occurrence.speakers} if occurrence.speakers else "",
+        say("Materials: %(text)s") % {"text": occurrence.materials} if occurrence.materials else "",
+    )
     paragraphs = (
-        "This meeting is cancelled." if occurrence.cancelled else "",
-        "\n".join(f"{label}: {text}" for label, text in facts.items() if text),
+        say("This meeting is cancelled.") if occurrence.cancelled else "",
+        "\n".join(filter(None, facts)),
         occurrence.description,
         series.description,
-        f"About this meeting: {page}",
+        say("About this meeting: %(url)s") % {"url": page},
     )
     return _prose("\n\n".join(filter(None, paragraphs)))
 

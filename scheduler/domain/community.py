@@ -34,9 +34,9 @@ class Community:
 
     `address` is the From of every mail and the ORGANIZER of every invitation. `reply_to` is a convenor's address.
     `domain` is used in UIDs and Message-IDs and fixed at the first start. `base_url` has no slash at its end. `locale`
-    is for members who have not chosen one. `color` is that of its calendars, `palette` the colours
-    of pages and mails. `links` are its other web pages: pairs of label and URL. `inbox` says where mail comes back to,
-    if we receive mail; then mail to `address` reaches us too.
+    is for members who have not chosen one, `language` for those whose own language we do not have. `color` is that of
+    its calendars, `palette` the colours of pages and mails. `links` are its other web pages: pairs of label and URL.
+    `inbox` says where mail comes back to, if we receive mail; then mail to `address` reaches us too.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Community:
     website: str
     base_url: str
     locale: str = "en-GB"
+    language: str = "en"
     color: str = "teal"
     palette: Palette = DEFAULT_PALETTE
     links: tuple[tuple[str, str], ...] = ()

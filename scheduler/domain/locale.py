@@ -16,6 +16,7 @@ from babel.localedata import locale_identifiers
 
 from scheduler.domain.errors import Refused
 from scheduler.domain.text import folded, quoted
+from scheduler.domain.translation import N_, cldr_locale, is_english, translator
 from scheduler.domain.zone import country_table
 
 _TAG = re.compile(
@@ -133,7 +134,12 @@ def _named() -> Mapping[str, str]:
     }
 
 
-NATIONS = {"GB-ENG": "England", "GB-SCT": "Scotland", "GB-WLS": "Wales", "GB-NIR": "Northern Ireland"}
+NATIONS = {
+    "GB-ENG": N_("England"),
+    "GB-SCT": N_("Scotland"),
+    "GB-WLS": N_("Wales"),
+    "GB-NIR": N_("Northern Ireland"),
+}
 
 # Short names for CLDR's long ones.
 _SHORT_NAMES = {"HK": "Hong Kong", "MO": "Macao", "PS": "Palestine", "MM": "Myanmar"}
@@ -230,15 +236,21 @@ def nearest_country(text: str) -> str | None:
     return None
 
 
-def country_name(code: str) -> str:
-    """Return the English name of a code, or the code itself if it is unknown."""
+def country_name(code: str, language: str = "en") -> str:
+    """Return the name of a code, or the code itself if it is unknown."""
+    if not is_english(language):
+        if code in NATIONS:
+            return translator(language).gettext(NATIONS[code])
+        return str(cldr_locale(language).territories.get(code, country_name(code)))
     return NATIONS.get(code) or _SHORT_NAMES.get(code) or Locale("en").territories.get(code) or code
 
 
-@cache
-def countries() -> tuple[tuple[str, str], ...]:
-    """Return (code, English name) of all countries and the UK's nations, ordered by name, for a picker."""
-    return tuple(sorted(((code, country_name(code)) for code in _codes()), key=lambda pair: folded(pair[1])))
+@lru_cache(maxsize=32)
+def countries(language: str = "en") -> tuple[tuple[str, str], ...]:
+    """Return (code, name) of all countries and the UK's nations, ordered by name, for a picker."""
+    return tuple(
+        sorted(((code, country_name(code, language)) for code in _codes()), key=lambda pair: folded(pair[1]))
+    )
 
 
 @cache

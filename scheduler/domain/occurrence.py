@@ -51,7 +51,7 @@ class Series:
     """A recurring meeting: a rule on home dates, a wall-clock start in an IANA zone, a duration.
 
     `rule` may be in English words; it is stored in the form of RFC 5545. Each member follows the series until they say
-    no, or with `by_choice` only after they say yes.
+    no, or with `by_choice` only after they say yes. `titles` are pairs of a language and the title in it.
     """
 
     slug: str
@@ -64,6 +64,7 @@ class Series:
     description: str = ""
     link: str = ""
     by_choice: bool = False
+    titles: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         require_slug(self.slug, "series slug")
@@ -85,6 +86,11 @@ class Series:
     def fingerprint(self) -> str:
         """A text that changes whenever the rule of the stored occurrences is changed."""
         return f"{self.rule};{self.start:%H:%M};{self.zone};{self.duration.total_seconds():.0f};{self.first}"
+
+    def in_language(self, language: str) -> "Series":
+        """Return the series with its title in a language, if it has one in it."""
+        title = dict(self.titles).get(language)
+        return replace(self, title=title) if title else self
 
     def gives(self, day: Date) -> bool:
         """Return whether the rule has a meeting on the home date `day`."""

@@ -7,9 +7,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from babel.lists import format_list
 from dateutil.rrule import rrule, rrulestr
 
 from scheduler.domain.errors import Refused
+from scheduler.domain.translation import N_, cldr_locale, is_english, translator
 
 LAST_YEAR = 2199
 """The last year that people may enter: expanding a rule up to then is fast."""
@@ -332,11 +334,14 @@ _COUNTED = ("", "", "other", "third", "fourth", "fifth", "sixth")
 _ENDING_PARTS = frozenset(("UNTIL", "COUNT", "WKST"))
 
 
-def rule_in_words(rule: str, first: date) -> str:
-    """Return a rule from `read_rule` in English words, such as `the third Thursday of every month`.
+def rule_in_words(rule: str, first: date, language: str = "en") -> str:
+    """Return a rule from `read_rule` in words, such as `the third Thursday of every month`.
 
-    Return an empty text for a rule that cannot be said in a few words. An end of the rule is not mentioned.
+    Return an empty text for a rule that cannot be said in a few words, as more cannot in other languages than in
+    English. An end of the rule is not mentioned.
     """
+    if not is_english(language):
+        return _rule_in(language, rule, first)
     parts = dict(part.split("=", 1) for part in rule.split(";") if part)
     by = {name: list(dict.fromkeys(parts[name].split(","))) for name in parts if name.startswith("BY")}
     interval = int(parts.get("INTERVAL", 1))
@@ -356,6 +361,103 @@ def rule_in_words(rule: str, first: date) -> str:
     if months == "every month" and days_of_month.startswith("every "):
         return days_of_month
     return f"{days_of_month} of {months}" if months and days_of_month else ""
+
+
+_EVERY_DAY = {
+    "MO": N_("every Monday"),
+    "TU": N_("every Tuesday"),
+    "WE": N_("every Wednesday"),
+    "TH": N_("every Thursday"),
+    "FR": N_("every Friday"),
+    "SA": N_("every Saturday"),
+    "SU": N_("every Sunday"),
+}
+_EVERY_OTHER = {
+    "MO": N_("every other Monday"),
+    "TU": N_("every other Tuesday"),
+    "WE": N_("every other Wednesday"),
+    "TH": N_("every other Thursday"),
+    "FR": N_("every other Friday"),
+    "SA": N_("every other Saturday"),
+    "SU": N_("every other Sunday"),
+}
+_OF_EVERY_MONTH = {
+    "1MO": N_("the first Monday of every month"),
+    "1TU": N_("the first Tuesday of every month"),
+    "1WE": N_("the first Wednesday of every month"),
+    "1TH": N_("the first Thursday of every month"),
+    "1FR": N_("the first Friday of every month"),
+    "1SA": N_("the first Saturday of every month"),
+    "1SU": N_("the first Sunday of every month"),
+    "2MO": N_("the second Monday of every month"),
+    "2TU": N_("the second Tuesday of every month"),
+    "2WE": N_("the second Wednesday of every month"),
+    "2TH": N_("the second Thursday of every month"),
+    "2FR": N_("the second Friday of every month"),
+    "2SA": N_("the second Saturday of every month"),
+    "2SU": N_("the second Sunday of every month"),
+    "3MO": N_("the third Monday of every month"),
+    "3TU": N_("the third Tuesday of every month"),
+    "3WE": N_("the third Wednesday of every month"),
+    "3TH": N_("the third Thursday of every month"),
+    "3FR": N_("the third Friday of every month"),
+    "3SA": N_("the third Saturday of every month"),
+    "3SU": N_("the third Sunday of every month"),
+    "4MO": N_("the fourth Monday of every month"),
+    "4TU": N_("the fourth Tuesday of every month"),
+    "4WE": N_("the fourth Wednesday of every month"),
+    "4TH": N_("the fourth Thursday of every month"),
+    "4FR": N_("the fourth Friday of every month"),
+    "4SA": N_("the fourth Saturday of every month"),
+    "4SU": N_("the fourth Sunday of every month"),
+    "-1MO": N_("the last Monday of every month"),
+    "-1TU": N_("the last Tuesday of every month"),
+    "-1WE": N_("the last Wednesday of every month"),
+    "-1TH": N_("the last Thursday of every month"),
+    "-1FR": N_("the last Friday of every month"),
+    "-1SA": N_("the last Saturday of every month"),
+    "-1SU": N_("the last Sunday of every month"),
+}
+
+
+def _rule_in(language: str, rule: str, first: date) -> str:
+    """Return a rule in a language whose words for days have genders and cases, so that each is a message of its own."""
+    parts = {
+        name: value
+        for name, value in (part.split("=", 1) for part in rule.split(";") if part)
+        if name not in _ENDING_PARTS and (name, value) != ("INTERVAL", "1")
+    }
+    frequency, interval, say = parts.pop("FREQ"), parts.pop("INTERVAL", "1"), translator(language).gettext
+    if not parts and interval == "1" and frequency == "DAILY":
+        return say(N_("every day"))
+    if frequency == "WEEKLY" and not parts.keys() - {"BYDAY"}:
+        days = sorted(parts.get("BYDAY", _DAYS[first.weekday()]).split(","), key=_DAYS.index)
+        if interval == "1" and days == list(_DAYS):
+            return say(N_("every day"))
+        if interval == "1" and days == list(_DAYS[:5]):
+            return say(N_("every weekday, Monday to Friday"))
+        if interval == "1":
+            return _all_of(language, [say(_EVERY_DAY[day]) for day in days])
+        return say(_EVERY_OTHER[days[0]]) if interval == "2" and len(days) == 1 else ""
+    if frequency != "MONTHLY" or interval != "1":
+        return ""
+    if parts.keys() == {"BYDAY", "BYSETPOS"} and parts["BYDAY"] in _DAYS:
+        parts = {"BYDAY": ",".join(f"{number}{parts['BYDAY']}" for number in parts["BYSETPOS"].split(","))}
+    if parts.keys() == {"BYDAY"}:
+        days = parts["BYDAY"].split(",")
+        if not all(day in _OF_EVERY_MONTH for day in days):
+            return ""
+        return _all_of(language, [say(_OF_EVERY_MONTH[day]) for day in days])
+    day = parts.get("BYMONTHDAY", str(first.day))
+    if parts.keys() - {"BYMONTHDAY"} or not (day == "-1" or (day.isdigit() and (parts or int(day) <= 28))):
+        return ""
+    if day == "-1":
+        return say(N_("the last day of every month"))
+    return say(N_("every month on day %(day)s")) % {"day": day}
+
+
+def _all_of(language: str, items: list[str]) -> str:
+    return format_list(items, locale=cldr_locale(language))
 
 
 def _every(interval: int, unit: str) -> str:

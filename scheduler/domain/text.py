@@ -59,16 +59,16 @@ def counted(number: int, words: str, plural: str = "") -> str:
 
 def read_fields(
     typed: Mapping[str, str], checks: Mapping[str, Callable[[str], str]]
-) -> tuple[dict[str, str], dict[str, str]]:
+) -> tuple[dict[str, str], dict[str, Refused]]:
     """Return the checked values of a form's fields, and what is wrong with each of the others, both by name."""
     values: dict[str, str] = {}
-    complaints: dict[str, str] = {}
+    refusals: dict[str, Refused] = {}
     for name, check in checks.items():
         try:
             values[name] = check(typed.get(name, ""))
         except Refused as refusal:
-            complaints[name] = refusal.message.removeprefix(":").strip()
-    return values, complaints
+            refusals[name] = refusal
+    return values, refusals
 
 
 def quoted(value: str, *, longest: int = 60) -> str:

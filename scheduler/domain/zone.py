@@ -16,6 +16,7 @@ from babel.core import get_global
 
 from scheduler.domain.errors import Refused
 from scheduler.domain.text import folded, quoted
+from scheduler.domain.translation import cldr_locale, is_english
 
 # CLDR's primary zones of countries with several (supplemental data, primaryZones), which Babel does not include.
 _PRIMARY = {
@@ -172,8 +173,14 @@ def primary_zone(code: str) -> str | None:
 
 
 @lru_cache(maxsize=1024)
-def city(zone: str) -> str:
-    """Return the English name of a zone's place: `London`, `St John's`, `Ho Chi Minh City`; `UTC` for UTC."""
+def city(zone: str, language: str = "en") -> str:
+    """Return the name of a zone's place: `London`, `St John's`, `Ho Chi Minh City`; `UTC` for UTC.
+
+    A name that CLDR does not have in a language is in English.
+    """
+    if not is_english(language):
+        own = cldr_locale(language).time_zones.get(_cldr_name(canonical_zone(zone)), {}).get("city")
+        return str(own) if own else city(zone)
     canonical = canonical_zone(zone)
     if canonical.startswith("Etc/"):
         return "UTC"

@@ -13,6 +13,7 @@ from scheduler.domain.address import address_key, require_address
 from scheduler.domain.errors import Refused
 from scheduler.domain.policy import Kind
 from scheduler.domain.token import Keys, Purpose, token_subject
+from scheduler.domain.translation import N_
 from scheduler.service.erasure import Erased, erase_member
 from scheduler.service.form_limits import may_mail
 from scheduler.service.members import erasure_name, lookup_key, next_generations
@@ -70,7 +71,9 @@ async def end_links(database: Database, token: str, *, keys: Keys, now: datetime
         member = await require_link(connection, token, Purpose.PREFERENCES, keys=keys)
         if member.suppressed_at:
             raise Refused(
-                "You need to write to us first: our mail to you comes back, so a new link would not reach you."
+                N_(
+                    "You need to write to us first: our mail to you comes back, so a new link would not reach you."
+                )
             )
         await _end_links(connection, member, now)
         await mail_one(connection, member, Kind.SIGN_IN, now=now, words=_LINKS_ENDED)
@@ -127,19 +130,22 @@ async def request_address_change(
         if member.status == "left":
             raise InvalidLink(LinkStatus.LEFT)
         if address_key(address) == member.address_key:
-            raise Refused("You need to give a different address: this is the one we already have.")
+            raise Refused(N_("You need to give a different address: this is the one we already have."))
         if not await _may_mail(connection, member, Kind.ADDRESS_CHANGE, now):
-            raise Refused("You need to wait a few minutes: we have just sent a mail about a new address.")
+            raise Refused(N_("You need to wait a few minutes: we have just sent a mail about a new address."))
         other = await members.by_key(connection, address_key(address))
         recipient = other.address if other else address
         await mail_one(connection, member, Kind.ADDRESS_CHANGE, address=recipient, now=now)
         log.info("address-asked", member=member.id)
 
 
-async def pending_address(database: Database, token: str, *, keys: Keys, now: datetime) -> str:
-    """Return the new address that a link confirms. Changes nothing. Raises InvalidLink."""
+async def pending_address(database: Database, token: str, *, keys: Keys, now: datetime) -> tuple[Member, str]:
+    """Return the member of a link that confirms a new address, and that address. Changes nothing.
+
+    Raises InvalidLink.
+    """
     async with database.read() as connection:
-        return (await _pending_change(connection, token, keys=keys, now=now))[1]
+        return await _pending_change(connection, token, keys=keys, now=now)
 
 
 async def confirm_address(database: Database, token: str, *, keys: Keys, now: datetime) -> str:
@@ -152,7 +158,9 @@ async def confirm_address(database: Database, token: str, *, keys: Keys, now: da
             member, address = await _pending_change(connection, token, keys=keys, now=now)
             key = address_key(address)
             if await members.by_key(connection, key):
-                raise Refused("Another member already gets our mail at this address, so nothing was changed.")
+                raise Refused(
+                    N_("Another member already gets our mail at this address, so nothing was changed.")
+                )
             await erasures.allow_return(connection, erasure_name(keys, key))
             await members.change(
                 connection,
@@ -166,7 +174,7 @@ async def confirm_address(database: Database, token: str, *, keys: Keys, now: da
             log.info("address-changed", member=member.id)
             return address
     except IntegrityError:
-        raise Refused("Another member has just taken this address, so nothing was changed.") from None
+        raise Refused(N_("Another member has just taken this address, so nothing was changed.")) from None
 
 
 async def _pending_change(

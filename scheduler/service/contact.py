@@ -14,6 +14,7 @@ from scheduler.domain.contact import ContactMessage
 from scheduler.domain.errors import Refused
 from scheduler.domain.policy import Kind
 from scheduler.domain.text import read_fields, require_prose
+from scheduler.domain.translation import N_
 from scheduler.service.members import require_own_name
 from scheduler.service.notices import mail_one
 from scheduler.store import contact_messages, members, notices
@@ -25,26 +26,26 @@ log = structlog.get_logger()
 LONGEST_WORDS = 5_000
 
 
-def read_contact_form(typed: Mapping[str, str]) -> tuple[ContactMessage | None, dict[str, str]]:
-    """Return the message that somebody typed, or None and a complaint for each wrong field, by its name."""
-    values, complaints = read_fields(
+def read_contact_form(typed: Mapping[str, str]) -> tuple[ContactMessage | None, dict[str, Refused]]:
+    """Return the message that somebody typed, or None and what is wrong with each wrong field, by its name."""
+    values, refusals = read_fields(
         typed, {"name": require_own_name, "email": _require_email, "words": _require_words}
     )
-    if complaints:
-        return None, complaints
+    if refusals:
+        return None, refusals
     return ContactMessage(name=values["name"], address=values["email"], words=values["words"]), {}
 
 
 def _require_email(text: str) -> str:
     if not text.strip():
-        raise Refused("You need to give an email address that we can answer.")
+        raise Refused(N_("You need to give an email address that we can answer."))
     return require_address(text.strip(), "")
 
 
 def _require_words(text: str) -> str:
     if words := require_prose(text.strip(), "", longest=LONGEST_WORDS):
         return words
-    raise Refused("You need to write a message.")
+    raise Refused(N_("You need to write a message."))
 
 
 async def takes_messages(database: Database) -> bool:

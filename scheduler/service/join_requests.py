@@ -18,6 +18,7 @@ from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import EVERY_ZONE, Kind
 from scheduler.domain.text import counted, read_fields, require_prose
 from scheduler.domain.token import Keys, Purpose
+from scheduler.domain.translation import N_
 from scheduler.domain.zone import require_zone, zones_of_country
 from scheduler.service.follows import follow
 from scheduler.service.form_limits import may_mail
@@ -286,8 +287,8 @@ class JoinForm:
 
 def read_join_form(
     typed: Mapping[str, str], *, offered: Sequence[Series] = (), wanted: Collection[str] = ()
-) -> tuple[JoinForm | None, dict[str, str]]:
-    """Return the form that somebody filled in, or None and a complaint for each wrong field, by its name.
+) -> tuple[JoinForm | None, dict[str, Refused]]:
+    """Return the form that somebody filled in, or None and what is wrong with each wrong field, by its name.
 
     `offered` are the series that the form asks about, if it does, and `wanted` the slugs of those that were chosen.
     """
@@ -302,11 +303,11 @@ def read_join_form(
         "words": lambda text: require_prose(text.strip(), "", longest=LONGEST_WORDS),
         "consent": _require_consent,
     }
-    values, complaints = read_fields(typed, checks)
-    if complaints:
-        return None, complaints
+    values, refusals = read_fields(typed, checks)
+    if refusals:
+        return None, refusals
     if not values["zone"] and not zones_of_country(values["country"]):
-        return None, {"zone": "You need to choose the place nearest to you."}
+        return None, {"zone": Refused(N_("You need to choose the place nearest to you."))}
     del values["consent"], values["follows"]
     language = values["locale"]
     if "-" not in language:
@@ -317,30 +318,30 @@ def read_join_form(
 
 def _require_email(text: str) -> str:
     if not text.strip():
-        raise Refused("You need to give an email address that we can write to.")
+        raise Refused(N_("You need to give an email address that we can write to."))
     return require_address(text.strip(), "")
 
 
 def _require_country(text: str) -> str:
     if not text.strip():
-        raise Refused("You need to choose your country.")
+        raise Refused(N_("You need to choose your country."))
     return require_country(text.strip(), "")
 
 
 def _require_series(follows: Mapping[str, bool] | None) -> str:
     if follows and not any(follows.values()):
-        raise Refused("You need to choose at least one kind of meeting.")
+        raise Refused(N_("You need to choose at least one kind of meeting."))
     return ""
 
 
 def _require_consent(text: str) -> str:
     if text != "yes":
-        raise Refused("You need to tick this box: without your agreement we cannot keep your request.")
+        raise Refused(N_("You need to tick this box: without your agreement we cannot keep your request."))
     return text
 
 
 async def candidate_zones(
-    database: Database, series: Sequence[Series], form: JoinForm, *, now: datetime
+    database: Database, series: Sequence[Series], form: JoinForm, *, language: str = "en", now: datetime
 ) -> tuple[Series | None, list[tuple[str, LocalTime | None]]]:
     """Return the zones that the person may live in, each with the next meeting by its clocks if one is planned: the
     zone they chose, else the zones of their country. The next meeting is one of a series that they chose; that series
@@ -355,7 +356,8 @@ async def candidate_zones(
     meeting_series = {each.slug: each for each in series}[meeting.series]
     cycle = hour_cycle(form.locale)
     return meeting_series, [
-        (zone, local_time(meeting, meeting_series, zone=zone, cycle=cycle)) for zone in zones
+        (zone, local_time(meeting, meeting_series, zone=zone, cycle=cycle, language=language))
+        for zone in zones
     ]
 
 

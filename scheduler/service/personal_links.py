@@ -1,6 +1,6 @@
 """Personal links: whose a link is, whether it still works, and whether it opens the meeting room now."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scheduler.domain.errors import Problem
 from scheduler.domain.locale import hour_cycle
-from scheduler.domain.localtime import JOIN_OPENS, LocalTime, local_time
+from scheduler.domain.localtime import JOIN_OPENS, HourCycle, LocalTime, local_time
 from scheduler.domain.occurrence import Occurrence, Series, Status, followed
 from scheduler.domain.token import Keys, Purpose, token_expiry, token_subject
 from scheduler.service.schedule import find_occurrence, unmoved, upcoming
@@ -30,6 +30,15 @@ class LinkStatus(StrEnum):
     REPLACED = "replaced"
     EXPIRED = "expired"
     UNKNOWN = "unknown"
+
+
+LanguageOf = Callable[[Member], str]
+"""Returns the language of the page that is shown to a member, whose link it is."""
+
+
+def in_english(_: Member) -> str:
+    """Show the page in English."""
+    return "en"
 
 
 class InvalidLink(Problem):
@@ -147,6 +156,7 @@ async def resolve_join_link(
     *,
     keys: Keys,
     locale: str,
+    language_of: LanguageOf = in_english,
     now: datetime,
 ) -> JoinResult:
     """Return what the join link `token` to the occurrence `key` leads to. Changes nothing.
@@ -158,24 +168,25 @@ async def resolve_join_link(
         link_status, member = await resolve_link(connection, token, Purpose.JOIN, keys=keys)
         if member is None or link_status is not LinkStatus.GOOD:
             return JoinResult(status=_BY_LINK_STATUS[link_status])
+        clock = _Clock(member.zone, hour_cycle(member.locale or locale), language_of(member))
         meeting = await find_occurrence(connection, series, key, now=now)
         slugs = followed(series.values(), await follows.choices_of(connection, member.id))
         following = await upcoming(connection, [series[slug] for slug in slugs], now=now)
     if meeting is None:
-        return JoinResult(status=JoinStatus.NO_MEETING, next=_when(following, series, member, locale))
+        return JoinResult(status=JoinStatus.NO_MEETING, next=_when(following, series, clock))
     meeting_series = series[meeting.series]
     room = meeting.link or meeting_series.link
     status = _join_status(meeting, room, now)
     other = following if following and following.key != meeting.key else None
     return JoinResult(
         status=status,
-        title=meeting_series.title,
+        title=meeting_series.in_language(clock.language).title,
         topic=meeting.topic,
         room=room if status is JoinStatus.OPEN else "",
         has_room=bool(room),
-        when=_when(meeting, series, member, locale),
-        was=_was(meeting, series, member, locale),
-        next=_when(other, series, member, locale),
+        when=_when(meeting, series, clock),
+        was=_was(meeting, series, clock),
+        next=_when(other, series, clock),
     )
 
 
@@ -189,16 +200,24 @@ def _join_status(meeting: Occurrence, room: str, now: datetime) -> JoinStatus:
     return JoinStatus.OPEN if room else JoinStatus.ROOMLESS
 
 
-def _when(
-    meeting: Occurrence | None, series: Mapping[str, Series], member: Member, locale: str
-) -> LocalTime | None:
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    """How a member is told times."""
+
+    zone: str
+    cycle: HourCycle
+    language: str
+
+
+def _when(meeting: Occurrence | None, series: Mapping[str, Series], clock: _Clock) -> LocalTime | None:
     if meeting is None:
         return None
-    cycle = hour_cycle(member.locale or locale)
-    return local_time(meeting, series[meeting.series], zone=member.zone, cycle=cycle)
+    return local_time(
+        meeting, series[meeting.series], zone=clock.zone, cycle=clock.cycle, language=clock.language
+    )
 
 
-def _was(meeting: Occurrence, series: Mapping[str, Series], member: Member, locale: str) -> LocalTime | None:
+def _was(meeting: Occurrence, series: Mapping[str, Series], clock: _Clock) -> LocalTime | None:
     if meeting.status is not Status.MOVED:
         return None
-    return _when(unmoved(meeting), series, member, locale)
+    return _when(unmoved(meeting), series, clock)

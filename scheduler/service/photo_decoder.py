@@ -16,7 +16,7 @@ _PROCESS = "scheduler.service.photo_process"
 _MOST_SECONDS = 30
 _MOST_WAITING = 5
 _FAILED = "the picture cannot be opened; save it smaller, as a JPEG, and send that"
-_BUSY = "several people are sending photos at this moment; try again in a minute"
+BUSY = "several people are sending photos at this moment; try again in a minute"
 
 
 class PhotoDecoder:
@@ -30,7 +30,7 @@ class PhotoDecoder:
         """Return the photos of a picture. Raises Refused, in one line, for what is not one."""
         require_picture(content)
         if self._waiting >= _MOST_WAITING:
-            raise Refused(_BUSY)
+            raise Refused(BUSY)
         self._waiting += 1
         try:
             async with self._turn:

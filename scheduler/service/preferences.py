@@ -18,11 +18,12 @@ from scheduler.domain.localtime import LocalTime, local_time
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Kind, Policy, first_instant
 from scheduler.domain.token import Keys, Purpose
+from scheduler.domain.translation import N_
 from scheduler.domain.zone import known_zone
 from scheduler.service.feeds import feed_preferences
 from scheduler.service.follows import followed_by
 from scheduler.service.members import status_values, update_member
-from scheduler.service.personal_links import LinkStatus, require_link, resolve_link
+from scheduler.service.personal_links import LanguageOf, LinkStatus, in_english, require_link, resolve_link
 from scheduler.service.schedule import upcoming, upcoming_of_each
 from scheduler.store import members
 from scheduler.store.database import Database
@@ -68,6 +69,7 @@ async def read_preferences(
     policies: Sequence[Policy],
     keys: Keys,
     locale: str,
+    language_of: LanguageOf = in_english,
     now: datetime,
 ) -> Preferences:
     """Return the preferences of the link's member. Changes nothing. Raises InvalidLink."""
@@ -76,7 +78,7 @@ async def read_preferences(
         muted = await members.mutes_of(connection, member.id)
         followed = await followed_by(connection, member, series)
         meetings = await upcoming_of_each(connection, series, now=now)
-    cycle = hour_cycle(member.locale or locale)
+    cycle, language = hour_cycle(member.locale or locale), language_of(member)
     return Preferences(
         member=member,
         choices=choices(policies, muted),
@@ -84,7 +86,9 @@ async def read_preferences(
             SeriesChoice(
                 series=each,
                 followed=each.slug in followed,
-                next=local_time(meeting, each, zone=member.zone, cycle=cycle) if meeting else None,
+                next=local_time(meeting, each, zone=member.zone, cycle=cycle, language=language)
+                if meeting
+                else None,
             )
             for each, meeting in zip(series, meetings, strict=True)
         ],
@@ -108,7 +112,13 @@ def choices(policies: Sequence[Policy], muted: Collection[Mute]) -> list[Choice]
 
 
 async def compare_zones(
-    database: Database, series: Sequence[Series], zones: Sequence[str], *, locale: str, now: datetime
+    database: Database,
+    series: Sequence[Series],
+    zones: Sequence[str],
+    *,
+    locale: str,
+    language: str = "en",
+    now: datetime,
 ) -> tuple[Series | None, list[LocalTime]]:
     """Return the series of the next meeting, and that meeting by the clocks of each zone; nothing where no meeting is
     planned."""
@@ -117,7 +127,9 @@ async def compare_zones(
     if meeting is None:
         return None, []
     meeting_series, cycle = {each.slug: each for each in series}[meeting.series], hour_cycle(locale)
-    return meeting_series, [local_time(meeting, meeting_series, zone=zone, cycle=cycle) for zone in zones]
+    return meeting_series, [
+        local_time(meeting, meeting_series, zone=zone, cycle=cycle, language=language) for zone in zones
+    ]
 
 
 async def change_details(
@@ -175,9 +187,9 @@ async def pause(
         member = await require_link(connection, token, purpose, keys=keys)
         ends = first_instant(datetime.combine(until, time()), known_zone(member.zone, "UTC"))
         if ends <= now:
-            raise Refused("You need to choose a day in the future: that day has already begun.")
+            raise Refused(N_("You need to choose a day in the future: that day has already begun."))
         if (ends - now).days > LONGEST_PAUSE_DAYS:
-            raise Refused("You need to choose an earlier day: that one is more than a year away.")
+            raise Refused(N_("You need to choose an earlier day: that one is more than a year away."))
         await _update(connection, member, status_values(member, "paused", now=now, until=ends))
     return member
 
@@ -214,6 +226,12 @@ async def check_leave_link(database: Database, token: str, *, keys: Keys) -> Lin
     """Return whether a link to leave works. Changes nothing."""
     async with database.read() as connection:
         return (await resolve_link(connection, token, Purpose.LEAVE, keys=keys))[0]
+
+
+async def leaving_member(database: Database, token: str, *, keys: Keys) -> Member | None:
+    """Return the member of a link to leave, even if they have left. Changes nothing."""
+    async with database.read() as connection:
+        return (await resolve_link(connection, token, Purpose.LEAVE, keys=keys))[1]
 
 
 async def leave(database: Database, token: str, *, keys: Keys, now: datetime) -> LinkStatus:

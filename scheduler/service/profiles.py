@@ -15,6 +15,7 @@ from scheduler.domain.locale import country_name, require_country
 from scheduler.domain.photo import Photo
 from scheduler.domain.text import require_line
 from scheduler.domain.token import Keys, Purpose
+from scheduler.domain.translation import N_
 from scheduler.service.members import require_member
 from scheduler.service.personal_links import require_link
 from scheduler.store import audit, members, profiles
@@ -31,6 +32,9 @@ LONGEST_NAME = 60
 LONGEST_ROLE = 120
 LONGEST_ORGANISATION = 100
 LONGEST_REFUSAL = 300
+
+CHANGE_THIS = "You need to change this"
+"""How a complaint begins that says in English what is wrong with a text."""
 
 _CHANGED = "it was changed meanwhile; look at it again"
 
@@ -67,16 +71,16 @@ def read_words(typed: Mapping[str, str], *, asks_organisation: bool) -> tuple[Wo
         try:
             values[name] = require_line(text, "", longest=most)
         except Refused as refusal:
-            complaints[name] = f"You need to change this: {refusal.message.removeprefix(':').strip()}."
+            complaints[name] = f"{CHANGE_THIS}: {refusal.message.removeprefix(':').strip()}."
     if not complaints.get("name") and not values["name"]:
-        complaints["name"] = "You need to say what to call you."
+        complaints["name"] = N_("You need to say what to call you.")
     if not complaints.get("role") and not values["role"]:
-        complaints["role"] = "You need to say in a few words what you do."
+        complaints["role"] = N_("You need to say in a few words what you do.")
     try:
         country = typed.get("country", "").strip()
         values["country"] = require_country(country, "") if country else ""
     except Refused:
-        complaints["country"] = "You need to choose a country from the list."
+        complaints["country"] = N_("You need to choose a country from the list.")
     return (None if complaints else Words(**values)), complaints
 
 
@@ -376,6 +380,6 @@ async def _record(connection: AsyncConnection, by: Actor, act: Act, entry: Profi
     await audit.record(connection, by, act, subject=f"entry {entry.id}", about=entry.member, now=now)
 
 
-def country_of(profile: Profile) -> str:
+def country_of(profile: Profile, language: str = "en") -> str:
     """Return the name of the country of a profile; empty if it says none."""
-    return country_name(profile.country) if profile.country else ""
+    return country_name(profile.country, language) if profile.country else ""

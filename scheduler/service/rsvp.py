@@ -13,7 +13,7 @@ from scheduler.domain.localtime import LocalTime, local_time
 from scheduler.domain.occurrence import ANSWERS, Occurrence, Series
 from scheduler.domain.text import quoted
 from scheduler.domain.token import Keys, Purpose
-from scheduler.service.personal_links import LinkStatus, resolve_bound_link
+from scheduler.service.personal_links import LanguageOf, LinkStatus, in_english, resolve_bound_link
 from scheduler.store import answers, occurrences
 from scheduler.store.database import Database
 from scheduler.store.members import Member
@@ -60,6 +60,7 @@ async def respond(
     *,
     keys: Keys,
     locale: str,
+    language_of: LanguageOf = in_english,
     now: datetime,
 ) -> RsvpResult:
     """Save an answer, one of ANSWERS or NO_ANSWER; the last one before the start counts.
@@ -84,14 +85,14 @@ async def respond(
         elif answer not in (NO_ANSWER, before):
             await answers.set_answer(connection, member.id, occurrence.key, answer=answer, now=now)
     meeting_series = series[occurrence.series]
-    cycle = hour_cycle(member.locale or locale)
+    cycle, language = hour_cycle(member.locale or locale), language_of(member)
     return RsvpResult(
         status=status,
-        title=meeting_series.title,
+        title=meeting_series.in_language(language).title,
         topic=occurrence.topic,
         before=before,
         answer="" if answer == NO_ANSWER else answer,
-        when=local_time(occurrence, meeting_series, zone=member.zone, cycle=cycle),
+        when=local_time(occurrence, meeting_series, zone=member.zone, cycle=cycle, language=language),
     )
 
 

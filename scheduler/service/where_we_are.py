@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from babel.numbers import format_decimal
+
 from scheduler.domain.locale import country_name
+from scheduler.domain.translation import cldr_locale, translator
 from scheduler.store import numbers
 from scheduler.store.database import Database
 
@@ -22,11 +25,23 @@ _LARGE = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountryOfMembers:
-    """A country with several members. `words` is their number, rounded down: `a few`, `15 or more`."""
+    """A country with several members, and their number, rounded down; 0 is a few."""
 
     code: str
-    name: str
-    words: str
+    number: int
+
+    def name(self, language: str = "en") -> str:
+        """Return the name of the country."""
+        return country_name(self.code, language)
+
+    def words(self, language: str = "en") -> str:
+        """Return the number in words: `a few`, `15 or more`."""
+        say = translator(language)
+        if not self.number:
+            # Translators: members in a country.
+            return say.gettext("a few")
+        words = say.ngettext("%(number)s or more", "%(number)s or more", self.number)
+        return words % {"number": format_decimal(self.number, locale=cldr_locale(language))}
 
 
 async def where_we_are(database: Database) -> list[CountryOfMembers]:
@@ -50,9 +65,7 @@ def countries_shown(places: Mapping[tuple[str, str], int]) -> list[CountryOfMemb
         if code and count >= FEWEST
     ]
     # By the rounded number: the order must not tell more than the words do.
-    return [
-        CountryOfMembers(code=code, name=name, words=_words(-number)) for number, name, code in sorted(shown)
-    ]
+    return [CountryOfMembers(code=code, number=-number) for number, _, code in sorted(shown)]
 
 
 def _rounded(count: int) -> int:
@@ -60,7 +73,3 @@ def _rounded(count: int) -> int:
         return 0
     step = 10 if count >= _LARGE else 5
     return count // step * step
-
-
-def _words(number: int) -> str:
-    return f"{number:,} or more" if number else "a few"

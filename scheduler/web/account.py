@@ -8,11 +8,22 @@ from starlette.responses import JSONResponse, Response
 from scheduler.domain.address import require_address
 from scheduler.domain.errors import Refused
 from scheduler.domain.token import Purpose
+from scheduler.domain.translation import N_
 from scheduler.service import account, form_queue
 from scheduler.service.account import own_data
 from scheduler.service.personal_links import InvalidLink
 from scheduler.web.forms import field, field_error, fields
-from scheduler.web.site import PRIVATE, link_closed, render_page, see_other, site_of, too_many_requests
+from scheduler.web.language import speak_to, translator_of, with_language
+from scheduler.web.site import (
+    PRIVATE,
+    language_of,
+    link_closed,
+    render_page,
+    say,
+    see_other,
+    site_of,
+    too_many_requests,
+)
 
 
 async def request_link(request: Request) -> Response:
@@ -37,7 +48,7 @@ async def request_link(request: Request) -> Response:
             headers=PRIVATE,
             asked=False,
             typed=typed,
-            complaints={"email": field_error(refusal, "email")},
+            complaints={"email": field_error(refusal, "email", language_of(request))},
         )
     if not await site.rate_limiter.allows(request):
         return too_many_requests(request)
@@ -54,6 +65,7 @@ async def sign_in(request: Request) -> Response:
         if "download" in request.query_params and request.method != "POST":
             return await _download(request)
         member = await account.fresh_link_member(site.database, token, keys=site.keys, now=site.clock.now())
+        speak_to(request, site.community, locale=member.locale, country=member.country)
         action = _ACTIONS.get(typed.get("act", "")) if request.method == "POST" else None
         if action and (response := await action(request, typed, complaints)):
             return response
@@ -86,7 +98,7 @@ async def _cancel_links(request: Request, _: Mapping[str, str], __: dict[str, st
     token = await account.end_links_at_once(
         site.database, request.path_params["token"], keys=site.keys, now=site.clock.now()
     )
-    return see_other(f"/me/{token}?done=links")
+    return see_other(with_language(request, f"/me/{token}?done=links"))
 
 
 async def _change_address(
@@ -100,10 +112,13 @@ async def _change_address(
             site.database, request.path_params["token"], email, keys=site.keys, now=site.clock.now()
         )
     except Refused as refusal:
-        complaints["email"] = field_error(refusal, "email")
+        complaints["email"] = field_error(refusal, "email", language_of(request))
         return None
-    words = "We have sent an email to the new address. Open the link in it to confirm the change."
-    return render_page(request, "done.html", headers=PRIVATE, heading="Check your email", words=words)
+    words = say(
+        request, N_("We have sent an email to the new address. Open the link in it to confirm the change.")
+    )
+    heading = say(request, N_("Check your email"))
+    return render_page(request, "done.html", headers=PRIVATE, heading=heading, words=words)
 
 
 async def _delete_everything(
@@ -111,7 +126,7 @@ async def _delete_everything(
 ) -> Response | None:
     site = site_of(request)
     if typed.get("sure") != "yes":
-        complaints["sure"] = "You need to tick the box to confirm that you are sure."
+        complaints["sure"] = say(request, N_("You need to tick the box to confirm that you are sure."))
         return None
     try:
         erased = await account.erase_own_account(
@@ -122,26 +137,41 @@ async def _delete_everything(
             now=site.clock.now(),
         )
     except Refused:
-        complaints["sure"] = "You need to try again in a minute: we are sending you an email at this moment."
-        return None
-    words = (
-        "We have deleted your membership and everything that belongs to it. We keep a scrambled code made from your "
-        "address, so that an old list does not add you again. Backups made before now keep your data until they are "
-        "deleted. "
-    )
-    if erased.remaining:
-        words += (
-            f"Your name is still in {_places(len(erased.remaining))}: in what we wrote about our meetings, or in "
-            f"emails we received. Write to {site.community.reply_to} if you want it removed. "
+        complaints["sure"] = say(
+            request, N_("You need to try again in a minute: we are sending you an email at this moment.")
         )
-    words += "It was good to have you with us. You are welcome to come back at any time."
-    return render_page(
-        request, "done.html", headers=PRIVATE, heading="We have deleted everything about you", words=words
+        return None
+    sentences = [
+        say(
+            request,
+            N_(
+                "We have deleted your membership and everything that belongs to it. We keep a scrambled code made from "
+                "your address, so that an old list does not add you again. Backups made before now keep your data "
+                "until they are deleted."
+            ),
+        )
+    ]
+    if places := len(erased.remaining):
+        sentences.append(
+            translator_of(request, site.community).ngettext(
+                "Your name is still in one place: in what we wrote about our meetings, or in emails we received. "
+                "Write to %(address)s if you want it removed.",
+                "Your name is still in %(count)s places: in what we wrote about our meetings, or in emails we "
+                "received. Write to %(address)s if you want it removed.",
+                places,
+            )
+            % {"count": places, "address": site.community.reply_to}
+        )
+    sentences.append(
+        say(request, N_("It was good to have you with us. You are welcome to come back at any time."))
     )
-
-
-def _places(count: int) -> str:
-    return "one place" if count == 1 else f"{count} places"
+    return render_page(
+        request,
+        "done.html",
+        headers=PRIVATE,
+        heading=say(request, N_("We have deleted everything about you")),
+        words=" ".join(sentences),
+    )
 
 
 _ACTIONS = {"address": _change_address, "links": _cancel_links, "erase": _delete_everything}
@@ -152,7 +182,8 @@ async def confirm_address(request: Request) -> Response:
     site, token = site_of(request), request.path_params["token"]
     now, complaint, new_address = site.clock.now(), "", ""
     try:
-        new_address = await account.pending_address(site.database, token, keys=site.keys, now=now)
+        member, new_address = await account.pending_address(site.database, token, keys=site.keys, now=now)
+        speak_to(request, site.community, locale=member.locale, country=member.country)
         if request.method == "POST":
             await request.body()
             await account.confirm_address(site.database, token, keys=site.keys, now=now)
@@ -160,14 +191,20 @@ async def confirm_address(request: Request) -> Response:
                 request,
                 "done.html",
                 headers=PRIVATE,
-                heading="We have changed your email address",
-                words=f"We will now send our emails to {new_address}. The links in older emails no longer work. "
-                "Our next email will contain new ones.",
+                heading=say(request, N_("We have changed your email address")),
+                words=say(
+                    request,
+                    N_(
+                        "We will now send our emails to %(address)s. The links in older emails no longer work. Our "
+                        "next email will contain new ones."
+                    ),
+                )
+                % {"address": new_address},
             )
     except InvalidLink as closed:
         return link_closed(request, closed.status)
     except Refused as refusal:
-        complaint = str(refusal)
+        complaint = say(request, refusal.message)
     return render_page(
         request,
         "confirm_address.html",

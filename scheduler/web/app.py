@@ -1,7 +1,7 @@
 """The web application: its routes, its middleware and its error pages."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from scheduler.domain.community import Community
 from scheduler.domain.occurrence import Series
 from scheduler.domain.policy import Policy
 from scheduler.domain.token import Keys
+from scheduler.domain.translation import N_
 from scheduler.domain.visitor import NO_NETWORKS, Networks
 from scheduler.service.form_limits import DEFAULT_LIMITS, FormLimits
 from scheduler.service.photo_decoder import PhotoDecoder
@@ -53,28 +54,33 @@ from scheduler.web.security import (
     untraced,
 )
 from scheduler.web.sharing import CardPictures, draw_community_picture
-from scheduler.web.site import PRIVATE, Site, read_templates, render_page, site_of
+from scheduler.web.site import PRIVATE, Site, read_templates, render_page, say, site_of
 
 log = structlog.get_logger()
 
 _PROBLEMS = {
     400: (
-        "We did not receive the whole form",
-        "Nothing has been changed. Go back to the page and press the button again.",
+        N_("We did not receive the whole form"),
+        N_("Nothing has been changed. Go back to the page and press the button again."),
     ),
-    404: ("Page not found", "Check that the address is correct. The page may also have been removed."),
-    405: ("You cannot do this here", "You can only view this page."),
+    404: (
+        N_("Page not found"),
+        N_("Check that the address is correct. The page may also have been removed."),
+    ),
+    405: (N_("You cannot do this here"), N_("You can only view this page.")),
     413: (
-        "The form is too long",
-        "Nothing has been changed. You need to go back, write less, and send it again.",
+        N_("The form is too long"),
+        N_("Nothing has been changed. You need to go back, write less, and send it again."),
     ),
     500: (
-        "Sorry, there is a problem with our service",
-        "We have recorded the problem. Try again in a few minutes.",
+        N_("Sorry, there is a problem with our service"),
+        N_("We have recorded the problem. Try again in a few minutes."),
     ),
     503: (
-        "Sorry, the service is unavailable",
-        "We cannot reach our database at the moment. Nothing has been changed. Try again in a few minutes.",
+        N_("Sorry, the service is unavailable"),
+        N_(
+            "We cannot reach our database at the moment. Nothing has been changed. Try again in a few minutes."
+        ),
     ),
 }
 
@@ -139,7 +145,7 @@ def create_app(
     app = Starlette(
         routes=[*_routes(templates / "static"), *([Route("/metrics", metrics.show)] if metrics else [])],
         middleware=[
-            Middleware(ResponseCache, feed_cache=site.feed_cache),
+            Middleware(ResponseCache, feed_cache=site.feed_cache, language=community.language),
             Middleware(TrimmedLinks),
             Middleware(RequestLog, clock=clock, trace=trace),
             Middleware(SecurityHeaders, https=community.base_url.startswith("https:")),
@@ -185,26 +191,45 @@ def _routes(static: Path) -> list[BaseRoute]:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    heading, words = _PROBLEMS.get(error.status_code, (error.detail, ""))
+    return _problem(
+        request,
+        error.status_code,
+        headers=error.headers,
+        words=_PROBLEMS.get(error.status_code, (error.detail, "")),
+    )
+
+
+def _problem(
+    connection: HTTPConnection,
+    status: int,
+    *,
+    headers: Mapping[str, str] | None = None,
+    words: tuple[str, str] | None = None,
+    **values: object,
+) -> Response:
+    """Return the page that says what went wrong: a heading, and what to do."""
+    heading, advice = words or _PROBLEMS[status]
     return render_page(
-        request, "problem.html", status=error.status_code, headers=error.headers, heading=heading, words=words
+        connection,
+        "problem.html",
+        status=status,
+        headers=headers,
+        heading=say(connection, heading),
+        words=say(connection, advice) if advice else "",
+        **values,
     )
 
 
 def _from_another_site(request: HTTPConnection) -> Response:
-    return render_page(
-        request,
-        "problem.html",
-        status=403,
-        headers={"Cache-Control": "no-store"},
-        heading="This request came from another website",
-        words="Nothing has been changed. Open the page on our website and press the button there.",
+    words = (
+        N_("This request came from another website"),
+        N_("Nothing has been changed. Open the page on our website and press the button there."),
     )
+    return _problem(request, 403, headers={"Cache-Control": "no-store"}, words=words)
 
 
 def _too_large(request: Request) -> Response:
-    heading, words = _PROBLEMS[413]
-    return render_page(request, "problem.html", status=413, headers=PRIVATE, heading=heading, words=words)
+    return _problem(request, 413, headers=PRIVATE)
 
 
 async def _database_outage(request: Request, error: Exception) -> Response:
@@ -216,10 +241,7 @@ async def _database_outage(request: Request, error: Exception) -> Response:
         route=getattr(request.scope.get("route"), "path", "none"),
         problem=outage_of(error).words,
     )
-    heading, words = _PROBLEMS[503]
-    return render_page(
-        request, "problem.html", status=503, headers={"Retry-After": "60"}, heading=heading, words=words
-    )
+    return _problem(request, 503, headers={"Retry-After": "60"})
 
 
 async def _internal_error(request: Request, error: Exception) -> Response:
@@ -228,11 +250,8 @@ async def _internal_error(request: Request, error: Exception) -> Response:
         route=getattr(request.scope.get("route"), "path", "none"),
         error=type(error).__name__,
     )
-    heading, words = _PROBLEMS[500]
     number = request_id()
-    response = render_page(
-        request, "problem.html", status=500, heading=heading, words=words, request_id=number
-    )
+    response = _problem(request, 500, request_id=number)
     # This response does not pass through the middleware.
     response.headers[REQUEST_ID] = number
     add_security_headers(response.headers, https=site_of(request).community.base_url.startswith("https:"))

@@ -20,7 +20,7 @@ from scheduler.service.archive_feeds import atom_feed, json_feed
 from scheduler.web.feeds import CalendarResponse
 from scheduler.web.forms import asked_number
 from scheduler.web.sharing import meeting_sharing
-from scheduler.web.site import Site, render_page, site_of
+from scheduler.web.site import Site, language_of, render_page, site_of
 
 _EXCERPT = 240
 
@@ -65,7 +65,7 @@ async def archive(request: Request) -> Response:
         listed=page,
         several=len(site.series) > 1,
         typed=typed.strip(),
-        meetings=[_entry_view(site, past, page.terms) for past in page.meetings],
+        meetings=[_entry_view(site, past, language_of(request), page.terms) for past in page.meetings],
         **_page_links("/archive", asked, page),
     )
 
@@ -98,7 +98,7 @@ def _subject(request: Request, path: str, page: service.ArchivePage | None) -> R
         theme=page.theme,
         several=len(site_of(request).series) > 1,
         words=as_section(page.theme.words, level=2) if page.theme else "",
-        meetings=[_entry_view(site_of(request), past) for past in page.meetings],
+        meetings=[_entry_view(site_of(request), past, language_of(request)) for past in page.meetings],
         **_page_links(path, {}, page),
     )
 
@@ -108,13 +108,16 @@ async def past_meeting(request: Request, occurrence: Occurrence, *, view: object
     site = site_of(request)
     details = await service.read_details(site.database, occurrence, now=site.clock.now())
     record = details.record
-    series = site.by_slug[occurrence.series]
-    heading, day = occurrence.topic or series.title, _day(occurrence, month_only=record.month_only)
+    series, language = site.by_slug[occurrence.series], language_of(request)
+    heading, day = (
+        occurrence.topic or series.in_language(language).title,
+        _day(occurrence, language, month_only=record.month_only),
+    )
     # A card and an event for search engines would name a day that is not known.
     sharing = (
         {"description": f"{heading}, {day}."}
         if record.month_only
-        else meeting_sharing(site, occurrence, site.clock.now(), speakers=record.speakers)
+        else meeting_sharing(site, occurrence, site.clock.now(), language, speakers=record.speakers)
     )
     return render_page(
         request,
@@ -132,8 +135,8 @@ async def past_meeting(request: Request, occurrence: Occurrence, *, view: object
         themes=details.themes,
         countries=details.countries,
         **sharing,
-        earlier=_link_to(site.by_slug, details.earlier, query),
-        later=_link_to(site.by_slug, details.later, query),
+        earlier=_link_to(site.by_slug, details.earlier, query, language),
+        later=_link_to(site.by_slug, details.later, query, language),
     )
 
 
@@ -159,7 +162,7 @@ async def json(request: Request) -> Response:
     return CalendarResponse(await site.feed_cache.public_file("/archive.json", "application/feed+json", make))
 
 
-def _entry_view(site: Site, past: PastMeeting, terms: Sequence[str] = ()) -> EntryView:
+def _entry_view(site: Site, past: PastMeeting, language: str, terms: Sequence[str] = ()) -> EntryView:
     occurrence = past.occurrence
     names = ", ".join(
         f"{speaker.name} ({speaker.about})" if speaker.about else speaker.name
@@ -167,9 +170,9 @@ def _entry_view(site: Site, past: PastMeeting, terms: Sequence[str] = ()) -> Ent
     )
     return EntryView(
         url=meeting_url(occurrence),
-        day=day_of(past),
+        day=day_of(past, language),
         iso=iso_day(past),
-        title=site.by_slug[occurrence.series].title,
+        title=site.by_slug[occurrence.series].in_language(language).title,
         topic=marked(occurrence.topic, terms),
         names=marked(names or occurrence.speakers, terms),
         passage=passage(past.excerpt or occurrence.description, terms, length=_EXCERPT),
@@ -179,9 +182,9 @@ def _entry_view(site: Site, past: PastMeeting, terms: Sequence[str] = ()) -> Ent
     )
 
 
-def day_of(past: PastMeeting) -> str:
+def day_of(past: PastMeeting, language: str) -> str:
     """Return the date of a past meeting in words, or the month if the day is not known."""
-    return _day(past.occurrence, month_only=past.record.month_only)
+    return _day(past.occurrence, language, month_only=past.record.month_only)
 
 
 def iso_day(past: PastMeeting) -> str:
@@ -190,17 +193,18 @@ def iso_day(past: PastMeeting) -> str:
     return f"{day:%Y-%m}" if past.record.month_only else f"{day}"
 
 
-def _day(occurrence: Occurrence, *, month_only: bool) -> str:
+def _day(occurrence: Occurrence, language: str, *, month_only: bool) -> str:
     day = occurrence.home_date
-    return format_month(day) if month_only else format_day(day)
+    return format_month(day, language) if month_only else format_day(day, language)
 
 
 def _link_to(
-    all_series: Mapping[str, Series], occurrence: Occurrence | None, query: str
+    all_series: Mapping[str, Series], occurrence: Occurrence | None, query: str, language: str
 ) -> tuple[str, str] | None:
     if occurrence is None:
         return None
-    return meeting_url(occurrence) + query, occurrence.topic or all_series[occurrence.series].title
+    title = all_series[occurrence.series].in_language(language).title
+    return meeting_url(occurrence) + query, occurrence.topic or title
 
 
 def meeting_url(occurrence: Occurrence) -> str:

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scheduler.domain.errors import Refused
+from scheduler.domain.translation import N_
 from scheduler.service import contact as service
 from scheduler.service import form_queue
 from scheduler.service.retention import CONTACT_KEPT
 from scheduler.web.forms import field_error, fields, last
-from scheduler.web.site import PRIVATE, render_page, site_of, too_many_requests
+from scheduler.web.site import PRIVATE, language_of, render_page, site_of, too_many_requests
 
 _FIELDS = ("name", "email", "words")
 _TRAP = "homepage"
@@ -28,10 +28,14 @@ async def contact(request: Request) -> Response:
     typed = {name: last(sent, name) for name in (*_FIELDS, _TRAP)}
     message, refusals = service.read_contact_form(typed)
     if message is None:
-        complaints = {name: field_error(Refused(words), name) for name, words in refusals.items()}
+        complaints = {
+            name: field_error(refusal, name, language_of(request)) for name, refusal in refusals.items()
+        }
         return _show_form(request, typed, complaints, status=422)
     if not await site.rate_limiter.allows(request):
-        return too_many_requests(request, "We can take only a limited number of messages each hour.")
+        return too_many_requests(
+            request, N_("We can take only a limited number of messages each hour. Try again in an hour.")
+        )
     if not typed[_TRAP]:
         await form_queue.write_to_convenors(
             site.database, message, site.community.reply_to, now=site.clock.now()

@@ -1,7 +1,7 @@
 """Forms: the fields that a browser sends, error messages for them, and the choices of time zones and languages."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import LANGUAGES, language_name
+from scheduler.domain.translation import N_, is_english, translator
 from scheduler.domain.zone import city, zone_tab_zones
 
 LARGEST_FORM = 64 * 1024
@@ -134,22 +135,55 @@ _ADVICE = {
 """What to do about a field whose text was refused; it follows "You need to"."""
 
 
-def field_error(refusal: Refused, name: str) -> str:
+_REFUSED = {
+    "name": N_("You need to change the name: it is too long, or has a character that is not allowed."),
+    "email": N_("You need to check the email address: we cannot write to this one."),
+    "country": N_("You need to choose another country: we do not know this one."),
+    "zone": N_("You need to choose another time zone: we do not know this one."),
+    "locale": N_("You need to choose another language: we do not know this one."),
+    "words": N_("You need to change what you wrote: it is too long, or has a character that is not allowed."),
+    "until": N_("You need to choose another day."),
+}
+"""The same in whole sentences, for other languages than English: what exactly is wrong is said only in English."""
+
+
+def field_error(refusal: Refused, name: str, language: str = "en") -> str:
     """Return the error message of the field of that name: what to do, then what is wrong."""
     message = refusal.message.removeprefix(":").strip()
-    return message if message.startswith("You need to ") else f"You need to {_ADVICE[name]}: {message}"
+    if message.startswith("You need to "):
+        return translator(language).gettext(message)
+    if not is_english(language):
+        return translator(language).gettext(_REFUSED[name])
+    return f"You need to {_ADVICE[name]}: {message}"
 
 
-@cache
-def zones() -> Sequence[tuple[str, Sequence[tuple[str, str]]]]:
+_REGIONS = {
+    "Africa": N_("Africa"),
+    "America": N_("America"),
+    "Antarctica": N_("Antarctica"),
+    "Arctic": N_("Arctic"),
+    "Asia": N_("Asia"),
+    "Atlantic": N_("Atlantic"),
+    "Australia": N_("Australia"),
+    "Europe": N_("Europe"),
+    # Translators: the Indian Ocean, in a list of parts of the world.
+    "Indian": N_("Indian"),
+    "Pacific": N_("Pacific"),
+}
+
+
+@lru_cache(maxsize=32)
+def zones(language: str = "en") -> Sequence[tuple[str, Sequence[tuple[str, str]]]]:
     """Return the time zones to choose from by region, each with its name and the city to show."""
+    say = translator(language).gettext
     regions: dict[str, list[tuple[str, str]]] = {}
     for zone in zone_tab_zones():
-        regions.setdefault(zone.partition("/")[0], []).append((zone, city(zone)))
+        regions.setdefault(zone.partition("/")[0], []).append((zone, city(zone, language)))
     by_region = [
-        (region, sorted(places, key=lambda place: place[1])) for region, places in sorted(regions.items())
+        (_REGIONS[region], sorted(places, key=lambda place: place[1]))
+        for region, places in sorted(regions.items())
     ]
-    return [*by_region, ("Other", [("UTC", "UTC")])]
+    return [*((say(region), places) for region, places in by_region), (say(N_("Other")), [("UTC", "UTC")])]
 
 
 @cache

@@ -12,12 +12,22 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.locale import countries, hour_cycle, language_name
 from scheduler.domain.localtime import format_rule
 from scheduler.domain.occurrence import Series
+from scheduler.domain.translation import N_
 from scheduler.domain.zone import city, require_zone
 from scheduler.service import form_queue, join_requests
 from scheduler.service.join_requests import JoinForm
 from scheduler.service.personal_links import LinkStatus
 from scheduler.web.forms import field_error, fields, languages, last, zones
-from scheduler.web.site import PRIVATE, Site, link_closed, render_page, site_of, too_many_requests
+from scheduler.web.language import accepted_tags, asked_language, speak_to
+from scheduler.web.site import (
+    PRIVATE,
+    Site,
+    language_of,
+    link_closed,
+    render_page,
+    site_of,
+    too_many_requests,
+)
 
 _FIELDS = ("name", "email", "country", "zone", "locale", "words", "consent")
 _TRAP = "homepage"
@@ -38,7 +48,8 @@ async def join(request: Request) -> Response:
     typed = {name: last(form, name) for name in (*_FIELDS, _TRAP, "confirmed", "act")}
     wanted = form.get("follows", [])
     application, refusals = join_requests.read_join_form(typed, offered=_offered(site), wanted=wanted)
-    complaints = {name: field_error(Refused(words), name) for name, words in refusals.items()}
+    language = language_of(request)
+    complaints = {name: field_error(refusal, name, language) for name, refusal in refusals.items()}
     if application is None:
         return _show_form(request, typed, complaints, wanted=wanted, status=422)
     if typed["act"] == "back":
@@ -46,7 +57,9 @@ async def join(request: Request) -> Response:
     if not application.zone or typed["confirmed"] != application.zone:
         return await _confirm_time(request, typed, application)
     if not await site.rate_limiter.allows(request):
-        return too_many_requests(request, "We can take only a limited number of requests each hour.")
+        return too_many_requests(
+            request, N_("We can take only a limited number of requests each hour. Try again in an hour.")
+        )
     if not typed[_TRAP]:
         await form_queue.ask_to_join(site.database, application, now=site.clock.now())
     return render_page(request, "join_requested.html", headers=PRIVATE, address=application.email)
@@ -65,7 +78,7 @@ def _show_form(
     wanted: Collection[str],
     status: int = 200,
 ) -> Response:
-    site = site_of(request)
+    site, language = site_of(request), language_of(request)
     values = {name: typed.get(name, "") for name in _FIELDS}
     values["locale"] = values["locale"] or _preferred_language(request)
     offered = dict(languages())
@@ -79,47 +92,49 @@ def _show_form(
         series=[
             {
                 "slug": series.slug,
-                "title": series.title,
+                "title": series.in_language(language).title,
                 "about": series.description,
-                "rule": format_rule(series, hour_cycle(site.community.locale)),
+                "rule": format_rule(series, hour_cycle(site.community.locale), language),
                 "wanted": series.slug in wanted,
             }
             for series in _offered(site)
         ],
         trap=_TRAP,
         again=request.method == "POST",
-        countries=countries(),
-        zones=zones(),
-        zone_words=_city_name(values["zone"]),
+        countries=countries(language),
+        zones=zones(language),
+        zone_words=_city_name(values["zone"], language),
         languages=languages(),
         other_language=language_name(values["locale"]) if values["locale"] not in offered else "",
         longest_words=join_requests.LONGEST_WORDS,
     )
 
 
-def _city_name(zone: str) -> str:
+def _city_name(zone: str, language: str) -> str:
     try:
-        return city(require_zone(zone.strip()))
+        return city(require_zone(zone.strip()), language)
     except Refused:
         return zone
 
 
 def _preferred_language(request: Request) -> str:
-    """Return the first language of the browser that the form offers; English if there is none."""
+    """Return the language that the visitor chose for the page, or else the first one of the browser that the form
+    offers, or else that of the page."""
+    if asked := asked_language(request):
+        return asked
     offered = dict(languages())
-    for offer in request.headers.get("accept-language", "")[:500].split(","):
-        tag = offer.partition(";")[0].strip()
+    for tag in accepted_tags(request.headers.get("accept-language", "")[:500]):
         for language in (tag, tag.partition("-")[0].lower()):
             if language in offered:
                 return language
-    return "en"
+    return language_of(request)
 
 
 async def _confirm_time(request: Request, typed: Mapping[str, str], application: JoinForm) -> Response:
     """Show the time of the next meeting in the visitor's time zone, and ask whether that is right."""
     site = site_of(request)
     series, offers = await join_requests.candidate_zones(
-        site.database, site.series, application, now=site.clock.now()
+        site.database, site.series, application, language=language_of(request), now=site.clock.now()
     )
     hidden = [(name, typed[name]) for name in (*_FIELDS, _TRAP) if name != "zone"]
     hidden += [("follows", slug) for slug, wanted in (application.follows or {}).items() if wanted]
@@ -128,8 +143,10 @@ async def _confirm_time(request: Request, typed: Mapping[str, str], application:
         "confirm_time.html",
         headers=PRIVATE,
         hidden=hidden,
-        series=series.title if series and site.has_choice else "",
-        offers=[{"zone": zone, "city": city(zone), "when": when} for zone, when in offers],
+        series=series.in_language(language_of(request)).title if series and site.has_choice else "",
+        offers=[
+            {"zone": zone, "city": city(zone, language_of(request)), "when": when} for zone, when in offers
+        ],
     )
 
 
@@ -152,6 +169,7 @@ async def confirm(request: Request) -> Response:
                 request, "confirm_join.html", status=410, headers=PRIVATE, state="expired", request=None
             )
         return link_closed(request, link_status)
+    speak_to(request, site.community, locale=join_request.locale, country=join_request.country)
     return render_page(
         request,
         "confirm_join.html",
@@ -159,9 +177,9 @@ async def confirm(request: Request) -> Response:
         state=join_request.state,
         request=join_request,
         follows=[
-            series.title
+            series.in_language(language_of(request)).title
             for series in site.series
             if join_request.follows and join_request.follows.get(series.slug)
         ],
-        city=city(join_request.zone),
+        city=city(join_request.zone, language_of(request)),
     )

@@ -7,17 +7,18 @@ from starlette.responses import Response
 from scheduler.domain.localtime import format_day, months_later
 from scheduler.domain.occurrence import ANSWERS, Series
 from scheduler.domain.token import Purpose
+from scheduler.domain.translation import N_
 from scheduler.service import preferences
 from scheduler.service import rsvp as rsvp_service
 from scheduler.service.follows import followed_by_link, stop_following
 from scheduler.service.personal_links import InvalidLink, JoinStatus, LinkStatus, resolve_join_link
-from scheduler.service.preferences import check_leave_link
+from scheduler.service.preferences import check_leave_link, leaving_member
 from scheduler.service.preferences import leave as leave_list
 from scheduler.service.rsvp import RsvpStatus
 from scheduler.web.forms import field
-from scheduler.web.site import PRIVATE, render_page, site_of
+from scheduler.web.site import PRIVATE, language_of, language_of_owner, render_page, say, site_of
 
-PAUSES = {"1": "a month", "3": "three months", "6": "half a year"}
+PAUSES = {"1": N_("Pause for a month"), "3": N_("Pause for three months"), "6": N_("Pause for half a year")}
 
 _LEAVE_STATUS_CODES = {LinkStatus.REPLACED: 410, LinkStatus.UNKNOWN: 404}
 _JOIN_STATUS_CODES = {
@@ -36,6 +37,8 @@ async def leave(request: Request) -> Response:
     """
     site, token = site_of(request), request.path_params["token"]
     months, unfollowed = request.query_params.get("pause", ""), request.query_params.get("unfollow")
+    if member := await leaving_member(site.database, token, keys=site.keys):
+        language_of_owner(request)(member)
     if request.method != "POST":
         link_status = await check_leave_link(site.database, token, keys=site.keys)
         return await _leave_page(
@@ -67,7 +70,12 @@ async def _unfollow(request: Request, slug: str) -> Response:
     )
     if link_status is not LinkStatus.GOOD:
         return await _leave_page(request, link_status, link_status.value)
-    return await _leave_page(request, link_status, "unfollowed", unfollowed=site.by_slug[slug].title)
+    return await _leave_page(
+        request,
+        link_status,
+        "unfollowed",
+        unfollowed=site.by_slug[slug].in_language(language_of(request)).title,
+    )
 
 
 async def _pause(request: Request, months: str) -> Response:
@@ -86,7 +94,9 @@ async def _pause(request: Request, months: str) -> Response:
         )
     except InvalidLink as closed:
         return await _leave_page(request, closed.status, closed.status.value)
-    return await _leave_page(request, LinkStatus.GOOD, "paused", until=format_day(until))
+    return await _leave_page(
+        request, LinkStatus.GOOD, "paused", until=format_day(until, language_of(request))
+    )
 
 
 async def _leave_page(
@@ -94,10 +104,12 @@ async def _leave_page(
 ) -> Response:
     site, token = site_of(request), request.path_params["token"]
     followed: list[Series] = []
+    language = language_of(request)
+    by_slug = {slug: series.in_language(language) for slug, series in site.by_slug.items()}
     if site.has_choice and state in ("asks", "unfollowed"):
         slugs = await followed_by_link(site.database, token, all_series=site.series, keys=site.keys)
-        followed = [site.by_slug[slug] for slug in slugs]
-    named = site.by_slug.get(request.query_params.get("series", "")) if site.has_choice else None
+        followed = [by_slug[slug] for slug in slugs]
+    named = by_slug.get(request.query_params.get("series", "")) if site.has_choice else None
     return render_page(
         request,
         "leave.html",
@@ -123,6 +135,7 @@ async def join_meeting(request: Request) -> Response:
         "{series}/{date}".format(**request.path_params),
         keys=site.keys,
         locale=site.community.locale,
+        language_of=language_of_owner(request),
         now=site.clock.now(),
     )
     if entry.status is JoinStatus.OPEN:
@@ -145,7 +158,7 @@ async def rsvp(request: Request) -> Response:
     site, token, posted = site_of(request), request.path_params["token"], request.method == "POST"
     answer = await field(request, "answer") if posted else ""
     is_valid = answer in (*ANSWERS, rsvp_service.NO_ANSWER)
-    complaints = {"answer": "You need to choose one of these answers."} if posted and not is_valid else {}
+    refused = posted and not is_valid
     response = await rsvp_service.respond(
         site.database,
         site.by_slug,
@@ -153,8 +166,10 @@ async def rsvp(request: Request) -> Response:
         answer if is_valid else None,
         keys=site.keys,
         locale=site.community.locale,
+        language_of=language_of_owner(request),
         now=site.clock.now(),
     )
+    complaints = {"answer": say(request, N_("You need to choose one of these answers."))} if refused else {}
     preselected = request.query_params.get("answer", "")
     status = _RSVP_STATUS_CODES.get(response.status, 422 if complaints else 200)
     return render_page(

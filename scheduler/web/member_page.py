@@ -25,6 +25,7 @@ from scheduler.domain.localtime import format_day, format_rule, format_timing
 from scheduler.domain.policy import Kind
 from scheduler.domain.text import require_line
 from scheduler.domain.token import Purpose
+from scheduler.domain.translation import N_, translator
 from scheduler.domain.zone import city, known_zone, require_zone
 from scheduler.service import account, preferences
 from scheduler.service.feeds import subscribe_url
@@ -33,26 +34,46 @@ from scheduler.service.members import LONGEST_NAME
 from scheduler.service.personal_links import InvalidLink
 from scheduler.service.preferences import Choice, Preferences
 from scheduler.store.members import Mute
-from scheduler.web.forms import field_error, fields, languages, zones
-from scheduler.web.site import PRIVATE, Site, link_closed, render_page, see_other, site_of
+from scheduler.web.forms import field_error, fields, languages, number_of, zones
+from scheduler.web.language import with_language
+from scheduler.web.site import (
+    PRIVATE,
+    done_words,
+    language_of,
+    language_of_owner,
+    link_closed,
+    render_page,
+    say,
+    see_other,
+    site_of,
+)
 
 _DONE = {
-    "series": "We have saved which meetings you follow.",
-    "details": "We have saved your details.",
-    "notices": "We have saved your choices.",
-    "pause": "We have paused your emails until that day.",
-    "resume": "Welcome back. We will send you emails again from now on.",
-    "feed": "We have saved your calendar settings. Your calendar will show them when it next updates.",
-    "fresh": "We have emailed you a new link. It works for one hour.",
-    "rotate": "Your calendar feed has a new address. Subscribe to it again; the old address no longer works.",
-    "links": "We have cancelled your old links. This page has a new address. Subscribe to your calendar feed again.",
+    "series": N_("We have saved which meetings you follow."),
+    "details": N_("We have saved your details."),
+    "notices": N_("We have saved your choices."),
+    "pause": N_("We have paused your emails until that day."),
+    "resume": N_("Welcome back. We will send you emails again from now on."),
+    "feed": N_("We have saved your calendar settings. Your calendar will show them when it next updates."),
+    "fresh": N_("We have emailed you a new link. It works for one hour."),
+    "rotate": N_(
+        "Your calendar feed has a new address. Subscribe to it again; the old address no longer works."
+    ),
+    "links": N_(
+        "We have cancelled your old links. This page has a new address. Subscribe to your calendar feed again."
+    ),
 }
-_ALARMS = {"": "None", "10": "10 minutes before", "60": "an hour before", "1440": "a day before"}
+_ALARMS = {
+    "": N_("None"),
+    "10": N_("10 minutes before"),
+    "60": N_("an hour before"),
+    "1440": N_("a day before"),
+}
 
 
 async def preferences_page(request: Request) -> Response:
     """Show the page on GET; on POST change one thing and redirect to it."""
-    site, token = site_of(request), request.path_params["token"]
+    token = request.path_params["token"]
     try:
         if request.method != "POST":
             return await _show(request, {}, {})
@@ -61,7 +82,7 @@ async def preferences_page(request: Request) -> Response:
         if action is None:
             raise HTTPException(400, headers=PRIVATE)
         # Check the link before the form, so that only its member sees error messages.
-        await _read(site, token)
+        await _read(request, token)
         result = await action(request, token, typed)
     except InvalidLink as closed:
         return link_closed(request, closed.status)
@@ -69,10 +90,11 @@ async def preferences_page(request: Request) -> Response:
         return result
     if result:
         return await _show(request, typed, result, status=422)
-    return see_other(f"/me/{token}?done={typed['act']}")
+    return see_other(with_language(request, f"/me/{token}?done={typed['act']}"))
 
 
-async def _read(site: Site, token: str) -> Preferences:
+async def _read(request: Request, token: str) -> Preferences:
+    site = site_of(request)
     return await preferences.read_preferences(
         site.database,
         token,
@@ -80,6 +102,7 @@ async def _read(site: Site, token: str) -> Preferences:
         policies=site.policies,
         keys=site.keys,
         locale=site.community.locale,
+        language_of=language_of_owner(request),
         now=site.clock.now(),
     )
 
@@ -88,14 +111,14 @@ async def _show(
     request: Request, typed: Mapping[str, str], complaints: Mapping[str, str], *, status: int = 200
 ) -> Response:
     site = site_of(request)
-    member_preferences = await _read(site, request.path_params["token"])
+    member_preferences = await _read(request, request.path_params["token"])
     member = member_preferences.member
     cycle = hour_cycle(member.locale or site.community.locale)
-    language = plain_locale(member.locale or site.community.locale)
+    chosen, language = plain_locale(member.locale or site.community.locale), language_of(request)
     stored = {
         "name": member.name,
         "zone": member.zone,
-        "locale": language,
+        "locale": chosen,
         "cycle": own_hour_cycle(member.locale) or "",
         "until": "",
         "invitation_by": member.invitation_by,
@@ -114,14 +137,14 @@ async def _show(
         address=member.address,
         values={**stored, **{name: typed[name] for name in stored if name in typed}, "until": until},
         complaints=complaints,
-        zones=zones(),
-        city=city(member.zone),
-        languages=_languages(language),
+        zones=zones(language),
+        city=city(member.zone, language),
+        languages=_languages(chosen),
         series=[
             {
                 "slug": choice.series.slug,
-                "title": choice.series.title,
-                "rule": format_rule(choice.series, cycle),
+                "title": choice.series.in_language(language).title,
+                "rule": format_rule(choice.series, cycle, language),
                 "followed": choice.followed,
                 "next": choice.next,
             }
@@ -129,17 +152,21 @@ async def _show(
         ],
         has_choice=site.has_choice,
         choices=[
-            {"value": _value(choice.mute), "words": _choice_label(choice, cycle), "wanted": not choice.muted}
+            {
+                "value": _value(choice.mute),
+                "words": _choice_label(choice, cycle, language),
+                "wanted": not choice.muted,
+            }
             for choice in member_preferences.choices
         ],
         bounced=member.suppressed_at is not None,
         paused=member.status == "paused",
-        paused_until=format_day(paused) if paused else "",
+        paused_until=format_day(paused, language) if paused else "",
         tomorrow=str(today + timedelta(days=1)),
-        done=_DONE.get(request.query_params.get("done", ""), ""),
+        done=done_words(request, _DONE),
         assumed=member.zone_source == "assumed",
         answers=member.feed_answers,
-        alarms={stored["alarm"]: f"{stored['alarm']} minutes before", **_ALARMS},
+        alarms=_alarms(stored["alarm"], language),
         subscribe_url=subscribe_url(site.keys, site.community, member),
         leave_url=f"/u/{site.keys.token(Purpose.LEAVE, member.id, generation=member.generation)}",
     )
@@ -151,60 +178,82 @@ def _languages(chosen: str) -> list[tuple[str, str]]:
     return offered if chosen in dict(offered) else [(chosen, language_name(chosen)), *offered]
 
 
+def _alarms(chosen: str, language: str) -> dict[str, str]:
+    """Return the alarms to choose from, always including the chosen one."""
+    say = translator(language)
+    minutes = number_of(chosen) or 0
+    own = say.ngettext("%(count)s minute before", "%(count)s minutes before", minutes) % {"count": minutes}
+    return {chosen: own, **{value: say.gettext(words) for value, words in _ALARMS.items()}}
+
+
 def _value(mute: Mute) -> str:
     return ":".join(filter(None, mute))
 
 
-def _choice_label(choice: Choice, cycle: Literal["h12", "h23"]) -> str:
-    policy = choice.policy
+def _choice_label(choice: Choice, cycle: Literal["h12", "h23"], language: str) -> str:
+    policy, say = choice.policy, translator(language).gettext
     if choice.mute == (Kind.FOLLOW_UP, ""):
-        return "Recordings and notes after a meeting"
+        return say("Recordings and notes after a meeting")
     if policy is None:
-        return "Occasional messages from the convenors"
-    return f"The reminder {format_timing(policy, cycle)}{' your time' if policy.at else ''}"
+        return say("Occasional messages from the convenors")
+    # Translators: “The reminder an hour before the start”, “The reminder on the day before, at 09:00 your time”.
+    message = N_("The reminder %(timing)s your time") if policy.at else N_("The reminder %(timing)s")
+    return say(message) % {"timing": format_timing(policy, cycle, language)}
 
 
 Complaints = Mapping[str, str]
 _Action = Callable[[Request, str, Mapping[str, str]], Awaitable[Complaints | Response]]
 
 
-def _check(complaints: dict[str, str], name: str, check: Callable[..., str], text: str, **limits: Any) -> str:
+def _check(
+    request: Request,
+    complaints: dict[str, str],
+    name: str,
+    check: Callable[..., str],
+    text: str,
+    **limits: Any,
+) -> str:
     """Return what `check` makes of a field's text; add a complaint and return "" where it refuses the text."""
     try:
         return check(text, "", **limits)
     except Refused as refusal:
-        complaints[name] = field_error(refusal, name)
+        complaints[name] = field_error(refusal, name, language_of(request))
         return ""
 
 
 async def _change_details(request: Request, token: str, typed: Mapping[str, str]) -> Complaints | Response:
     site, complaints = site_of(request), dict[str, str]()
-    name = _check(complaints, "name", require_line, typed.get("name", ""), longest=LONGEST_NAME)
-    zone = _check(complaints, "zone", require_zone, typed.get("zone", "").strip())
-    language = _check(complaints, "locale", require_locale, typed.get("locale", ""))
+    name = _check(request, complaints, "name", require_line, typed.get("name", ""), longest=LONGEST_NAME)
+    zone = _check(request, complaints, "zone", require_zone, typed.get("zone", "").strip())
+    language = _check(request, complaints, "locale", require_locale, typed.get("locale", ""))
     cycle = typed.get("cycle", "")
     if cycle not in ("", "h12", "h23"):
-        complaints["cycle"] = "You need to choose one of these."
+        complaints["cycle"] = say(request, N_("You need to choose one of these."))
     if complaints:
         return complaints
-    member_preferences = await _read(site, token)
+    member_preferences = await _read(request, token)
     member = member_preferences.member
     if "-" not in language and plain_locale(member.locale) != language and member.country:
         # A member who chooses plain English means the English of their country.
-        language = _check({}, "", require_locale, f"{language}-{member.country[:2]}") or language
+        language = _check(request, {}, "", require_locale, f"{language}-{member.country[:2]}") or language
     locale = with_hour_cycle(plain_locale(language), cast(Literal["h12", "h23"] | None, cycle or None))
     if zone != member.zone and typed.get("confirmed") != zone:
         followed = [choice.series for choice in member_preferences.series if choice.followed]
         series, times = await preferences.compare_zones(
-            site.database, followed or site.series, [member.zone, zone], locale=locale, now=site.clock.now()
+            site.database,
+            followed or site.series,
+            [member.zone, zone],
+            locale=locale,
+            language=language_of(request),
+            now=site.clock.now(),
         )
         return render_page(
             request,
             "confirm_zone.html",
             headers=PRIVATE,
-            old=city(member.zone),
-            new=city(zone),
-            series=series.title if series and site.has_choice else "",
+            old=city(member.zone, language_of(request)),
+            new=city(zone, language_of(request)),
+            series=series.in_language(language_of(request)).title if series and site.has_choice else "",
             times=times,
             values={"name": name, "zone": zone, "locale": plain_locale(locale), "cycle": cycle},
         )
@@ -230,7 +279,7 @@ async def _choose_series(request: Request, token: str, _: Mapping[str, str]) -> 
 async def _choose_notices(request: Request, token: str, typed: Mapping[str, str]) -> Complaints:
     site, by = site_of(request), typed.get("invitation_by", "mail")
     if by not in ("mail", "feed"):
-        return {"invitation_by": "You need to choose one of these."}
+        return {"invitation_by": say(request, N_("You need to choose one of these."))}
     wanted = (await fields(request)).get("wanted", [])
     muted = {
         choice.mute for choice in preferences.choices(site.policies, ()) if _value(choice.mute) not in wanted
@@ -244,7 +293,7 @@ async def _choose_notices(request: Request, token: str, typed: Mapping[str, str]
 async def _choose_feed(request: Request, token: str, typed: Mapping[str, str]) -> Complaints:
     site, alarm = site_of(request), typed.get("alarm", "")
     if alarm not in _ALARMS:
-        return {"alarm": "You need to choose one of these."}
+        return {"alarm": say(request, N_("You need to choose one of these."))}
     await preferences.choose_feed(
         site.database,
         token,
@@ -267,13 +316,13 @@ async def _pause(request: Request, token: str, typed: Mapping[str, str]) -> Comp
     site = site_of(request)
     until = _day(typed.get("until", ""))
     if until is None:
-        return {"until": "You need to choose a day, for example 2027-01-31."}
+        return {"until": say(request, N_("You need to choose a day, for example 2027-01-31."))}
     try:
         await preferences.pause(site.database, token, until=until, keys=site.keys, now=site.clock.now())
     except OverflowError:
-        return {"until": "You need to choose an earlier day."}
+        return {"until": say(request, N_("You need to choose an earlier day."))}
     except Refused as refusal:
-        return {"until": field_error(refusal, "until")}
+        return {"until": field_error(refusal, "until", language_of(request))}
     return {}
 
 
@@ -289,9 +338,9 @@ async def _rotate_feed(request: Request, token: str, _: Mapping[str, str]) -> Co
     return {}
 
 
-async def _show_wall(_: Request, token: str, __: Mapping[str, str]) -> Response:
+async def _show_wall(request: Request, token: str, __: Mapping[str, str]) -> Response:
     # A link would put the page's own address, which is like a password, into the page.
-    return see_other(f"/wall/{token}")
+    return see_other(with_language(request, f"/wall/{token}"))
 
 
 async def _send_new_link(request: Request, token: str, _: Mapping[str, str]) -> Complaints:
@@ -305,14 +354,16 @@ async def _cancel_links(request: Request, token: str, _: Mapping[str, str]) -> C
     try:
         await account.end_links(site.database, token, keys=site.keys, now=site.clock.now())
     except Refused as refusal:
-        return {"links": str(refusal)}
-    words = (
-        "The links in the emails you already have no longer work, and your calendar feed has a new address. We have "
-        "emailed you a new link."
+        return {"links": say(request, refusal.message)}
+    words = say(
+        request,
+        N_(
+            "The links in the emails you already have no longer work, and your calendar feed has a new address. We "
+            "have emailed you a new link."
+        ),
     )
-    return render_page(
-        request, "done.html", headers=PRIVATE, heading="We have cancelled your old links", words=words
-    )
+    heading = say(request, N_("We have cancelled your old links"))
+    return render_page(request, "done.html", headers=PRIVATE, heading=heading, words=words)
 
 
 _ACTIONS: Mapping[str, _Action] = {

@@ -15,14 +15,26 @@ from starlette.responses import Response
 from scheduler.domain.errors import Refused
 from scheduler.domain.locale import countries
 from scheduler.domain.photo import LARGEST_FILE, PHOTO_FORMATS, PHOTO_SIZES, Photo
+from scheduler.domain.translation import N_, is_english, translator
 from scheduler.service import about, profiles
 from scheduler.service.personal_links import InvalidLink
-from scheduler.service.photo_decoder import PhotoDecoder
+from scheduler.service.photo_decoder import BUSY, PhotoDecoder
 from scheduler.store.profiles import Profile
 from scheduler.web.countries import countries_view
 from scheduler.web.forms import asked_number, fields_and_file, last, revision_of
+from scheduler.web.language import speak_to, with_language
 from scheduler.web.pictures import is_current
-from scheduler.web.site import PRIVATE, Site, link_closed, render_page, see_other, site_of
+from scheduler.web.site import (
+    PRIVATE,
+    Site,
+    done_words,
+    language_of,
+    link_closed,
+    render_page,
+    say,
+    see_other,
+    site_of,
+)
 
 _FILE = re.compile(rf"([0-9a-f]{{32}})-({'|'.join(map(str, PHOTO_SIZES))})\.({'|'.join(PHOTO_FORMATS)})")
 _OWN_FILE = re.compile(rf"({'|'.join(map(str, PHOTO_SIZES))})\.({'|'.join(PHOTO_FORMATS)})")
@@ -60,13 +72,13 @@ class Person:
     photo: PhotoFile | None
 
 
-def person_of(profile: Profile, photos: str) -> Person:
+def person_of(profile: Profile, photos: str, language: str = "en") -> Person:
     """Return what the card of a profile shows; `photos` is how the addresses of its photo begin."""
     letter = _FIRST_LETTER.search(profile.name)
     return Person(
         name=profile.name,
         role=profile.role,
-        place=", ".join(filter(None, (profile.organisation, profiles.country_of(profile)))),
+        place=", ".join(filter(None, (profile.organisation, profiles.country_of(profile, language)))),
         initial=letter[0].upper() if letter else "",
         photo=_photo_file(profile, photos) if profile.photo else None,
     )
@@ -82,8 +94,8 @@ def _photo_file(profile: Profile, photos: str) -> PhotoFile:
     return PhotoFile(_MEDIA_TYPES[format_], sources(format_), sources("jpeg"), small)
 
 
-def _shown(profile: Profile) -> Person:
-    return person_of(profile, f"/photos/{profile.photo}-")
+def _shown(profile: Profile, language: str) -> Person:
+    return person_of(profile, f"/photos/{profile.photo}-", language)
 
 
 async def about_page(request: Request) -> Response:
@@ -98,7 +110,7 @@ async def about_page(request: Request) -> Response:
 
 async def people(request: Request) -> Response:
     """Show the convenors and the wall; `?page=` continues the wall."""
-    page = asked_number(request, "page") or 1
+    page, language = asked_number(request, "page") or 1, language_of(request)
     shown = await profiles.shown_people(site_of(request).database, page=page)
     pages = max(1, -(-shown.on_wall // profiles.PAGE))
     if page > pages:
@@ -106,8 +118,8 @@ async def people(request: Request) -> Response:
     return render_page(
         request,
         "people.html",
-        convenors=[_shown(profile) for profile in shown.convenors],
-        wall=[_shown(profile) for profile in shown.wall],
+        convenors=[_shown(profile, language) for profile in shown.convenors],
+        wall=[_shown(profile, language) for profile in shown.wall],
         on_wall=shown.on_wall,
         page=page,
         pages=pages,
@@ -155,7 +167,8 @@ async def own_entry(request: Request) -> Response:
     complaints: dict[str, str] = {}
     try:
         # Check the link before the form: a stranger's file is not read.
-        _, entry = await profiles.own_entry(site.database, token, keys=site.keys)
+        member, entry = await profiles.own_entry(site.database, token, keys=site.keys)
+        speak_to(request, site.community, locale=member.locale, country=member.country)
         if request.method != "POST" and "photo" in request.query_params:
             return await private_photo(request, entry, request.query_params["photo"])
         if request.method == "POST":
@@ -165,7 +178,10 @@ async def own_entry(request: Request) -> Response:
             match act:
                 case "save":
                     words, complaints = profiles.read_words(typed, asks_organisation=False)
-                    chosen = await read_photo(site.photo_decoder, file, typed, complaints)
+                    complaints = {name: _in_words(request, words) for name, words in complaints.items()}
+                    chosen = await read_photo(
+                        site.photo_decoder, file, typed, complaints, language_of(request)
+                    )
                     if words and not complaints:
                         await profiles.save_own_entry(
                             site.database, token, words, photo=chosen, keys=site.keys, now=now
@@ -176,28 +192,38 @@ async def own_entry(request: Request) -> Response:
                         await profiles.offer_own_entry(
                             site.database, token, revision=revision, keys=site.keys, now=now
                         )
-                    except Refused as refusal:
-                        complaints["offer"] = f"You need to check this: {refusal.message}."
+                    except Refused:
+                        complaints["offer"] = say(
+                            request,
+                            N_("You need to check this: it was changed meanwhile; look at it again."),
+                        )
                 case "withdraw":
                     await profiles.withdraw_own_entry(site.database, token, keys=site.keys)
                 case "back":
-                    return see_other(f"/me/{token}")
+                    return see_other(with_language(request, f"/me/{token}"))
                 case _:
                     raise HTTPException(400, headers=PRIVATE)
             if not complaints:
                 # The page of people is not shown from memory any more.
                 await site.feed_cache.refresh()
-                return see_other(f"/wall/{token}?done={act}")
+                return see_other(with_language(request, f"/wall/{token}?done={act}"))
         return await _show_own_entry(request, site, token, typed, complaints)
     except InvalidLink as closed:
         return link_closed(request, closed.status)
 
 
 _DONE = {
-    "save": "We have saved your entry. Nobody else sees it yet: look at it, and then ask us to show it.",
-    "offer": "Thank you. A convenor will look at your entry and then show it.",
-    "withdraw": "Your entry and your photo are deleted. They are not shown any more.",
+    "save": N_("We have saved your entry. Nobody else sees it yet: look at it, and then ask us to show it."),
+    "offer": N_("Thank you. A convenor will look at your entry and then show it."),
+    "withdraw": N_("Your entry and your photo are deleted. They are not shown any more."),
 }
+
+
+def _in_words(request: Request, complaint: str) -> str:
+    """Return a complaint about a text in the language of the page; only in English it says what exactly is wrong."""
+    if complaint.startswith(profiles.CHANGE_THIS) and not is_english(language_of(request)):
+        complaint = N_("You need to change this: it is too long, or has a character that is not allowed.")
+    return say(request, complaint)
 
 
 async def _show_own_entry(
@@ -215,18 +241,18 @@ async def _show_own_entry(
         status=422 if complaints else 200,
         headers=PRIVATE,
         entry=entry,
-        person=person_of(entry, "?photo=") if entry else None,
+        person=person_of(entry, "?photo=", language_of(request)) if entry else None,
         values={name: typed.get(name, value) for name, value in values.items()},
         complaints=complaints,
-        done=_DONE.get(request.query_params.get("done", ""), ""),
-        **form_limits(),
+        done=done_words(request, _DONE),
+        **form_limits(language_of(request)),
     )
 
 
-def form_limits() -> dict[str, object]:
+def form_limits(language: str = "en") -> dict[str, object]:
     """Return what the templates of forms for words and a photo need."""
     return {
-        "countries": [("", "Do not show a country"), *countries()],
+        "countries": [("", translator(language).gettext(N_("Do not show a country"))), *countries(language)],
         "longest_name": profiles.LONGEST_NAME,
         "longest_role": profiles.LONGEST_ROLE,
         "longest_organisation": profiles.LONGEST_ORGANISATION,
@@ -239,6 +265,7 @@ async def read_photo(
     file: tuple[str, bytes] | None,
     typed: Mapping[str, str],
     complaints: dict[str, str],
+    language: str = "en",
 ) -> Sequence[Photo] | None:
     """Return the photos made of a file; nothing if the form asks to remove the photo, None if it changes nothing.
 
@@ -249,5 +276,17 @@ async def read_photo(
     try:
         return await decoder.decode(file[1])
     except Refused as refusal:
-        complaints["photo"] = f"You need to choose another file: {refusal.message}."
+        complaints["photo"] = _photo_error(refusal, language)
         return None
+
+
+def _photo_error(refusal: Refused, language: str) -> str:
+    """Return what is wrong with a photo, and what to do; in other languages than English, what we take instead."""
+    if is_english(language):
+        return f"You need to choose another file: {refusal.message}."
+    say = translator(language).gettext
+    if refusal.message == BUSY:
+        return say("You need to try again in a minute: several people are sending photos at this moment.")
+    return say(
+        "You need to choose another file: a photo as a JPEG, PNG or WebP file of at most %(megabytes)s MB."
+    ) % {"megabytes": LARGEST_FILE // (1024 * 1024)}

@@ -17,6 +17,7 @@ from scheduler.domain.locale import hour_cycle
 from scheduler.domain.localtime import LocalTime, format_rule, local_time
 from scheduler.domain.occurrence import Occurrence, Series, Status
 from scheduler.domain.palette import DEFAULT_ACCENT, palette_of, require_accent
+from scheduler.domain.translation import N_
 from scheduler.domain.zone import city, require_zone
 from scheduler.service.archive import series_archive
 from scheduler.service.retention import CONTACT_KEPT, PROFILES_KEPT, RETURNS_KEPT
@@ -33,11 +34,12 @@ from scheduler.web.brand import stylesheet
 from scheduler.web.countries import countries_view
 from scheduler.web.feeds import webcal_url
 from scheduler.web.forms import asked_number, zones
+from scheduler.web.language import PARAMETER, asked_language, with_language
 from scheduler.web.outbox import is_shown
 from scheduler.web.pictures import SAFE_SVG
 from scheduler.web.security import PAGE_POLICY
 from scheduler.web.sharing import community_sharing, meeting_sharing
-from scheduler.web.site import Site, render_page, site_of
+from scheduler.web.site import Site, language_of, render_page, say, site_of
 
 LISTED_AHEAD = timedelta(days=365)
 SERIES_LISTED_AHEAD = timedelta(days=3 * 366)
@@ -91,8 +93,10 @@ class SeriesView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZoneChoice:
-    """The time zone that the visitor chose; empty if none. `complaint` is the text that is not a time zone."""
+    """The time zone that the visitor chose, empty if none, and the language of the page. `complaint` is a text that is
+    no time zone."""
 
+    language: str
     zone: str = ""
     city: str = ""
     complaint: str = ""
@@ -114,7 +118,7 @@ async def home(request: Request) -> Response:
         request,
         "home.html",
         chosen=chosen,
-        zones=zones(),
+        zones=zones(chosen.language),
         next=_meeting_view(site, schedule.next, chosen, now, in_full=True) if schedule.next else None,
         coming=[] if several else [_meeting_view(site, one, chosen, now) for one in schedule.coming],
         all_series=[
@@ -128,13 +132,13 @@ async def home(request: Request) -> Response:
             for series in site.series
             if several
         ],
-        members=f"{schedule.members:,}" if schedule.members >= FEWEST_MEMBERS_SHOWN else "",
+        members=schedule.members if schedule.members >= FEWEST_MEMBERS_SHOWN else 0,
         countries=schedule.countries,
         where=await countries_view(request),
         feed_url=site.community.feed_url,
         subscribe_url=webcal_url(site.community.feed_url),
         shows_outbox=is_shown(request),
-        **community_sharing(site),
+        **community_sharing(site, chosen.language),
         # The link to the outbox is shown only on this machine, so the page must not be cached.
         headers={"Cache-Control": "no-store"} if site.shows_outbox else None,
     )
@@ -169,6 +173,7 @@ async def embed_code(request: Request) -> Response:
     choice = {
         **({"theme": theme} if theme != "auto" else {}),
         **({"accent": accent[1:]} if accent != site.community.palette.light.accent else {}),
+        **({PARAMETER: language} if (language := asked_language(request)) else {}),
     }
     path = "/embed/next" + (f"?{urlencode(choice)}" if choice else "")
     return render_page(
@@ -205,10 +210,10 @@ async def next_meeting_page(request: Request) -> Response:
             request,
             "problem.html",
             status=404,
-            heading="No meeting is planned",
-            words="When a meeting is planned, this address will take you to it.",
+            heading=say(request, N_("No meeting is planned")),
+            words=say(request, N_("When a meeting is planned, this address will take you to it.")),
         )
-    return Response(status_code=302, headers={"Location": _url(occurrence) + _zone_choice(request).query})
+    return Response(status_code=302, headers=_to(request, _url(occurrence)))
 
 
 async def meeting(request: Request) -> Response:
@@ -231,9 +236,9 @@ async def meeting(request: Request) -> Response:
         earlier=earlier,
         later=later,
         chosen=chosen,
-        zones=zones(),
+        zones=zones(chosen.language),
         several=len(site.series) > 1,
-        **meeting_sharing(site, occurrence, now),
+        **meeting_sharing(site, occurrence, now, chosen.language),
     )
 
 
@@ -256,7 +261,7 @@ async def series_page(request: Request) -> Response:
         request,
         "series.html",
         chosen=chosen,
-        zones=zones(),
+        zones=zones(chosen.language),
         series=_series_view(site, series, coming, chosen, now),
         next=_meeting_view(site, first_held, chosen, now, in_full=True) if first_held else None,
         feed_url=site.community.series_feed_url(series.slug),
@@ -264,7 +269,7 @@ async def series_page(request: Request) -> Response:
         year=year if year is not None else next(iter(years), None),
         years=years,
         past=[
-            (_meeting_view(site, past.occurrence, chosen, now), day_of(past), iso_day(past))
+            (_meeting_view(site, past.occurrence, chosen, now), day_of(past, chosen.language), iso_day(past))
             for past in meetings
         ],
     )
@@ -272,7 +277,7 @@ async def series_page(request: Request) -> Response:
 
 async def series_list(request: Request) -> Response:
     """Redirect to the front page, which lists the series."""
-    return Response(status_code=302, headers={"Location": "/" + _zone_choice(request).query})
+    return Response(status_code=302, headers=_to(request, "/"))
 
 
 async def privacy(request: Request) -> Response:
@@ -300,10 +305,10 @@ def _meeting_view(
     is_ahead = occurrence.ends > now and not occurrence.cancelled
 
     def when(shown: Occurrence, zone: str) -> LocalTime:
-        return local_time(shown, series, zone=zone, cycle=cycle)
+        return local_time(shown, series, zone=zone, cycle=cycle, language=chosen.language)
 
     return MeetingView(
-        title=series.title,
+        title=series.in_language(chosen.language).title,
         series_url=f"/series/{series.slug}{chosen.query}",
         about=series.description,
         topic=occurrence.topic,
@@ -315,7 +320,9 @@ def _meeting_view(
         home=when(occurrence, occurrence.zone),
         local=when(occurrence, chosen.zone) if chosen.zone and chosen.zone != occurrence.zone else None,
         was=when(unmoved(occurrence), occurrence.zone) if occurrence.status is Status.MOVED else None,
-        elsewhere=elsewhere(occurrence, series, cycle=cycle) if in_full and is_ahead else (),
+        elsewhere=elsewhere(occurrence, series, cycle=cycle, language=chosen.language)
+        if in_full and is_ahead
+        else (),
         cancelled=occurrence.cancelled,
         begun=occurrence.starts <= now,
         over=occurrence.ends <= now,
@@ -328,9 +335,9 @@ def _series_view(
 ) -> SeriesView:
     return SeriesView(
         slug=series.slug,
-        title=series.title,
+        title=series.in_language(chosen.language).title,
         about=series.description,
-        rule=format_rule(series, hour_cycle(site.community.locale)),
+        rule=format_rule(series, hour_cycle(site.community.locale), chosen.language),
         url=f"/series/{series.slug}{chosen.query}",
         coming=[_meeting_view(site, occurrence, chosen, now) for occurrence in coming],
     )
@@ -371,11 +378,16 @@ def _url(occurrence: Occurrence) -> str:
 
 
 def _zone_choice(request: Request) -> ZoneChoice:
-    name = request.query_params.get("zone", "").strip()
+    name, language = request.query_params.get("zone", "").strip(), language_of(request)
     if not name:
-        return ZoneChoice()
+        return ZoneChoice(language=language)
     try:
         zone = require_zone(name)
     except Refused:
-        return ZoneChoice(complaint=name[:_LONGEST_ZONE])
-    return ZoneChoice(zone=zone, city=city(zone))
+        return ZoneChoice(language=language, complaint=name[:_LONGEST_ZONE])
+    return ZoneChoice(language=language, zone=zone, city=city(zone, language))
+
+
+def _to(request: Request, path: str) -> dict[str, str]:
+    """Return the header that leads to a path, in the time zone and the language that the visitor chose."""
+    return {"Location": with_language(request, path + _zone_choice(request).query)}

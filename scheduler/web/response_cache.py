@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scheduler.store.database import OUTAGES
 from scheduler.web.feed_cache import FeedCache, accepts_gzip, negotiation_headers, send_response
+from scheduler.web.language import visitor_language
 from scheduler.web.security import REQUEST_ID
 
 PUBLIC_PAGES = frozenset(
@@ -42,11 +43,10 @@ _MAX_AT_ONCE = 8
 """How many pages are made at the same time. More would not be made sooner, but would use more memory."""
 
 _LARGEST_PAGE = 256 * 1024
-_LONGEST_LANGUAGES = 100
 _CACHEABLE_STATUS = frozenset({200, 302})
 
 Key = tuple[str, bytes, str]
-"""Path, query string and Accept-Language of a page."""
+"""Path, query string and language of a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +77,15 @@ class CachedPage:
 class ResponseCache:
     """Answer requests to `app` from memory where the answer is known and still valid.
 
-    A page is cached by its address and the visitor's languages. A request with a cookie or credentials is never
-    answered from the cache, and an answer that says no-store or private or sets a cookie is never stored. If several
-    visitors ask at once for a page that is not cached, the application makes it once and the others wait. Pages are
-    cached only while FeedCache.watch runs.
+    A page is cached by its address and the language in which this visitor gets it; `language` is the community's. A
+    request with a cookie or credentials is never answered from the cache, and an answer that says no-store or private
+    or sets a cookie is never stored. If several visitors ask at once for a page that is not cached, the application
+    makes it once and the others wait. Pages are cached only while FeedCache.watch runs.
     """
 
-    def __init__(self, app: ASGIApp, *, feed_cache: FeedCache) -> None:
+    def __init__(self, app: ASGIApp, *, feed_cache: FeedCache, language: str = "en") -> None:
         self._app = app
+        self._language = language
         self._feed_cache = feed_cache
         self._pages: OrderedDict[Key, CachedPage] = OrderedDict()
         self._in_progress: dict[Key, asyncio.Future[CachedPage | None]] = {}
@@ -99,7 +100,7 @@ class ResponseCache:
             self._feed_cache.count(feed.route, response.status)
             await send_response(scope, send, response.status, response.headers, response.content)
             return
-        key = _cache_key(scope) if self._feed_cache.is_watched else None
+        key = _cache_key(scope, self._language) if self._feed_cache.is_watched else None
         if key is None:
             await self._app(scope, receive, send)
         elif not await self._send_cached(key, scope, send):
@@ -178,20 +179,16 @@ class ResponseCache:
         return messages
 
 
-def _cache_key(scope: Scope) -> Key | None:
+def _cache_key(scope: Scope, language: str) -> Key | None:
     """Return the key of a page; None where the request must not be answered from the cache."""
     path: str = scope["path"]
     first_part = path[1:].partition("/")[0]
     # Calendars and pictures are kept elsewhere, with what a client needs to ask whether its copy is current.
     if path.endswith((".ics", ".png")) or (first_part not in PUBLIC_PAGES and path not in _PUBLIC_PATHS):
         return None
-    languages = ""
-    for name, value in scope["headers"]:
-        if name in (b"cookie", b"authorization"):
-            return None
-        if name == b"accept-language":
-            languages += value.decode("latin-1").lower()
-    return path, scope["query_string"], languages[:_LONGEST_LANGUAGES]
+    if any(name in (b"cookie", b"authorization") for name, _ in scope["headers"]):
+        return None
+    return path, scope["query_string"], visitor_language(scope, language)
 
 
 def _shared_page(version: int, scope: Scope, messages: list[Message]) -> CachedPage | None:

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from textwrap import shorten
 from typing import Any
 from xml.sax.saxutils import escape
@@ -19,10 +20,12 @@ from scheduler.domain.meeting_record import Speaker
 from scheduler.domain.occurrence import Occurrence, Status
 from scheduler.domain.palette import Shades
 from scheduler.domain.structured_data import event, organization
+from scheduler.domain.translation import translator
 from scheduler.service.archive import contents
 from scheduler.service.schedule import coming_meetings, read_dated_meeting, unmoved
-from scheduler.web.card_picture import draw_card
+from scheduler.web.card_picture import draw_card, writable
 from scheduler.web.feeds import CalendarResponse
+from scheduler.web.language import asked_language
 from scheduler.web.pictures import picture_response
 from scheduler.web.site import Site, site_of
 
@@ -61,17 +64,21 @@ async def meeting_picture(request: Request) -> Response:
     occurrence = await read_dated_meeting(site.database, site.by_slug, key, now=now)
     if occurrence is None or not _is_pictured(occurrence, now):
         raise HTTPException(404)
-    return await _picture(request, _meeting_card(site, occurrence, now))
+    language = asked_language(request) or site.community.language
+    return await _picture(request, _drawn(partial(_meeting_card, site, occurrence, now), language))
 
 
 async def community_picture(request: Request) -> Response:
     """Answer with the picture of the community, for pages without one of their own."""
-    return await _picture(request, _community_card(site_of(request)))
+    site = site_of(request)
+    language = asked_language(request) or site.community.language
+    return await _picture(request, _drawn(partial(_community_card, site), language))
 
 
 async def draw_community_picture(pictures: CardPictures, site: Site) -> None:
     """Draw the picture of the community before anybody asks for it."""
-    await pictures.get(_community_card(site), site.community.palette.light)
+    card = _drawn(partial(_community_card, site), site.community.language)
+    await pictures.get(card, site.community.palette.light)
 
 
 async def _picture(request: Request, card: Card) -> Response:
@@ -79,37 +86,50 @@ async def _picture(request: Request, card: Card) -> Response:
     return picture_response(request, content, "image/png")
 
 
-def community_sharing(site: Site) -> dict[str, Any]:
+def _drawn(card_in: Callable[[str], Card], language: str) -> Card:
+    """Return a card in a language, or in English if the fonts do not have its letters."""
+    card = card_in(language)
+    return card if writable(card.day or "-") and writable(card.time or "-") else card_in("en")
+
+
+def _picture_url(path: str, card: Card, site: Site, language: str) -> str:
+    return f"{path}?v={card.version}" + (f"&lang={language}" if language != site.community.language else "")
+
+
+def community_sharing(site: Site, language: str) -> dict[str, Any]:
     """Return the values of layout.html for a page about the community as a whole."""
-    card = _community_card(site)
+    card_in = partial(_community_card, site)
     return {
-        "picture": f"/picture.png?v={card.version}",
-        "picture_words": card.text,
+        "picture": _picture_url("/picture.png", _drawn(card_in, language), site, language),
+        "picture_words": card_in(language).text,
         "structured_data": [organization(site.community, logo=site.logo is not None)],
     }
 
 
 def meeting_sharing(
-    site: Site, occurrence: Occurrence, now: datetime, *, speakers: Sequence[Speaker] = ()
+    site: Site, occurrence: Occurrence, now: datetime, language: str, *, speakers: Sequence[Speaker] = ()
 ) -> dict[str, Any]:
     """Return the values of layout.html for the page of a meeting. `speakers` are those who have a page of their own."""
-    card = _meeting_card(site, occurrence, now)
+    card_in = partial(_meeting_card, site, occurrence, now)
+    card = card_in(language)
     series, cycle = site.by_slug[occurrence.series], hour_cycle(site.community.locale)
     home = local_time(occurrence, series, zone=occurrence.zone, cycle=cycle)
     moved = occurrence.status is Status.MOVED
     was = local_time(unmoved(occurrence), series, zone=occurrence.zone, cycle=cycle) if moved else None
-    description = _description(occurrence, card, series.description)
+    description = _description(occurrence, card, series.description, language)
     url = f"{site.community.base_url}/meetings/{occurrence.key}"
     values: dict[str, Any] = {"description": description}
     picture = f"{site.community.base_url}/picture.png"
     if _is_pictured(occurrence, now):
-        values["picture"] = f"/meetings/{occurrence.key}.png?v={card.version}"
+        values["picture"] = _picture_url(
+            f"/meetings/{occurrence.key}.png", _drawn(card_in, language), site, language
+        )
         values["picture_words"] = card.text
         picture = f"{site.community.base_url}{values['picture']}"
     values["structured_data"] = [
         event(
             occurrence,
-            series,
+            series.in_language(language),
             site.community,
             home=home,
             was=was,
@@ -122,21 +142,26 @@ def meeting_sharing(
     return values
 
 
-def _description(occurrence: Occurrence, card: Card, about: str) -> str:
+def _description(occurrence: Occurrence, card: Card, about: str, language: str) -> str:
     """Return a few sentences on a meeting, beginning with what a reader must know first."""
-    parts = (card.mark, f"{card.day}, {card.time}", card.words, occurrence.description or about)
+    when = translator(language).gettext("%(day)s, %(time)s") % {"day": card.day, "time": card.time}
+    parts = (card.mark, when, card.words, occurrence.description or about)
     return shorten(
         ". ".join(part.strip().rstrip(".") for part in parts if part), _LONGEST_DESCRIPTION, placeholder="…"
     )
 
 
-def _meeting_card(site: Site, occurrence: Occurrence, now: datetime) -> Card:
+def _meeting_card(site: Site, occurrence: Occurrence, now: datetime, language: str) -> Card:
     series, community = site.by_slug[occurrence.series], site.community
-    return meeting_card(occurrence, series, community, cycle=hour_cycle(community.locale), now=now)
+    return meeting_card(
+        occurrence, series, community, cycle=hour_cycle(community.locale), language=language, now=now
+    )
 
 
-def _community_card(site: Site) -> Card:
-    return community_card(site.community, site.series, cycle=hour_cycle(site.community.locale))
+def _community_card(site: Site, language: str) -> Card:
+    return community_card(
+        site.community, site.series, cycle=hour_cycle(site.community.locale), language=language
+    )
 
 
 def _is_pictured(occurrence: Occurrence, now: datetime) -> bool:

@@ -2,27 +2,42 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from babel.numbers import format_decimal
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from scheduler.delivery.compose.message_writer import MessageWriter
+from scheduler.delivery.compose.template_words import install_translations
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
+from scheduler.domain.localtime import format_short_month
 from scheduler.domain.occurrence import Series, offers_choice
 from scheduler.domain.policy import Policy
 from scheduler.domain.text import counted
 from scheduler.domain.token import Keys
-from scheduler.service.personal_links import LinkStatus
+from scheduler.domain.translation import N_, cldr_locale, direction
+from scheduler.service.personal_links import LanguageOf, LinkStatus
 from scheduler.service.photo_decoder import PhotoDecoder
 from scheduler.service.retention import Retention
 from scheduler.store.database import Database
+from scheduler.store.members import Member
 from scheduler.web.brand import Logo, stylesheet_url
 from scheduler.web.feed_cache import FeedCache
+from scheduler.web.language import (
+    asked_language,
+    links_in_language,
+    menu,
+    page_language,
+    speak_to,
+    translator_of,
+)
 from scheduler.web.security import RateLimiter
 
 PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "same-origin", "X-Robots-Tag": "noindex"}
@@ -100,8 +115,26 @@ def read_templates(folder: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    install_translations(environment)
     environment.filters["counted"] = counted
+    environment.filters["number"] = _number
+    environment.filters["short_month"] = _short_month
     return environment
+
+
+@pass_context
+def _number(context: Context, number: int) -> str:
+    """Return a number as the language of the page writes it, in Latin digits."""
+    return format_decimal(number, locale=cldr_locale(context.get("language", "en")))
+
+
+@pass_context
+def _short_month(context: Context, day: date) -> str:
+    return format_short_month(day, context.get("language", "en"))
+
+
+_ENGLISH_ONLY = ("console/", "outbox")
+"""How the names of the templates begin that are in English only."""
 
 
 def render_page(
@@ -112,16 +145,56 @@ def render_page(
     headers: Mapping[str, str] | None = None,
     **values: object,
 ) -> HTMLResponse:
-    """Return the page that `template` makes of `values`. `status` is that of HTTP."""
-    site = site_of(connection)
+    """Return the page that `template` makes of `values`, in its reader's language. `status` is that of HTTP."""
+    site, asked = site_of(connection), ""
+    if template.startswith(_ENGLISH_ONLY):
+        words: dict[str, Any] = {"language": "en", "dir": "ltr", "language_menu": []}
+    else:
+        asked, language = asked_language(connection), page_language(connection, site.community)
+        words = {
+            "language": language,
+            "dir": direction(language),
+            "language_menu": menu(connection, language),
+        }
+        headers = {"Vary": "Accept-Language", **(headers or {})}
     html = site.templates.get_template(template).render(
         values,
+        **words,
+        asked_language=asked,
         community=site.community,
         logo=site.logo,
         theme_url=stylesheet_url(site.community.palette),
         page_path=quote(connection.scope["path"]),
     )
-    return HTMLResponse(html, status_code=status, headers=headers)
+    return HTMLResponse(
+        links_in_language(html, asked) if asked else html, status_code=status, headers=headers
+    )
+
+
+def say(connection: HTTPConnection, message: str) -> str:
+    """Return a message in the language of the page that answers a request."""
+    return translator_of(connection, site_of(connection).community).gettext(message)
+
+
+def language_of_owner(connection: HTTPConnection) -> LanguageOf:
+    """Return the function by which a service tells whose page it is; it returns the language of that page."""
+
+    def language(member: Member) -> str:
+        speak_to(connection, site_of(connection).community, locale=member.locale, country=member.country)
+        return language_of(connection)
+
+    return language
+
+
+def done_words(connection: HTTPConnection, done: Mapping[str, str]) -> str:
+    """Return the words of `done` for what the address says has just been done; empty if it says nothing."""
+    words = done.get(connection.query_params.get("done", ""), "")
+    return say(connection, words) if words else ""
+
+
+def language_of(connection: HTTPConnection) -> str:
+    """Return the language of the page that answers a request."""
+    return page_language(connection, site_of(connection).community)
 
 
 def see_other(path: str) -> RedirectResponse:
@@ -130,7 +203,8 @@ def see_other(path: str) -> RedirectResponse:
 
 
 def too_many_requests(
-    connection: HTTPConnection, words: str = "We can send only a limited number of emails each hour."
+    connection: HTTPConnection,
+    words: str = N_("We can send only a limited number of emails each hour. Try again in an hour."),
 ) -> HTMLResponse:
     """Return the page for a visitor whose form is not taken, because too many were sent within an hour."""
     return render_page(
@@ -138,8 +212,8 @@ def too_many_requests(
         "problem.html",
         status=429,
         headers=PRIVATE,
-        heading="There have been too many requests",
-        words=f"{words} Try again in an hour.",
+        heading=say(connection, N_("There have been too many requests")),
+        words=say(connection, words),
     )
 
 

@@ -5,6 +5,7 @@ import sys
 import sysconfig
 import tarfile
 import zipfile
+from gettext import GNUTranslations
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,13 @@ def files(folder: Path) -> set[Path]:
 def built_wheel(folder: Path) -> tuple[Path, Path]:
     """Build the wheel as `python -m build` does; return it and the sources that it was built from."""
     source = folder / "source"
-    for name in ("scheduler", "config", "templates"):
+    for name in ("scheduler", "config", "templates", "locales"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    swedish = source / "locales/sv/LC_MESSAGES/messages.po"
+    swedish.write_text(
+        'msgid ""\nmsgstr "Content-Type: text/plain; charset=utf-8"\n\nmsgid "Hello,"\nmsgstr "Hej!"\n',
+        encoding="utf-8",
+    )
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     # First the sdist, then the wheel from what is in it.
@@ -79,6 +85,10 @@ def test_a_wheel_contains_its_files_and_works_from_any_folder(tmp_path: Path) ->
         opened.extractall(site)  # noqa: S202 - a wheel, which we built
     for name in ("config", "templates"):
         assert files(site / "scheduler/_bundled" / name) == files(ROOT / name)
+    catalogues = site / "scheduler/_bundled/locales"
+    assert {path.name for path in files(catalogues)} == {"messages.mo"}
+    with (catalogues / "sv/LC_MESSAGES/messages.mo").open("rb") as compiled:
+        assert GNUTranslations(compiled).gettext("Hello,") == "Hej!"
     assert files(site / "scheduler/store/migrations") == files(source / "scheduler/store/migrations")
     program = (
         "from scheduler.bootstrap import settings; print(settings.__file__); "

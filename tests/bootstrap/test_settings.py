@@ -15,6 +15,7 @@ from scheduler.bootstrap.settings_sources import bundled
 from scheduler.bootstrap.wiring import load_signer
 from scheduler.domain.errors import SettingsProblem
 from scheduler.domain.policy import Kind, Policy
+from scheduler.domain.translation import LANGUAGES
 
 DEFAULTS = bundled("config/third-thursday.toml")
 
@@ -103,6 +104,12 @@ def test_the_file_of_defaults_gives_every_key_of_every_table_its_value() -> None
 def test_every_key_describes_what_it_accepts() -> None:
     for field in Tables.model_fields.values():
         assert all(key.description for key in table_of(field).model_fields.values())
+
+
+def test_a_series_may_have_a_title_in_each_language(tmp_path: Path) -> None:
+    (tea,) = loaded(tmp_path, SERIES + "[series.titles]\nsv = 'Te'\nzh-TW = '茶'\n").series
+    assert tea.titles == (("sv", "Te"), ("zh-Hant", "茶"))
+    assert [tea.in_language(language).title for language in ("sv", "zh-Hant", "de")] == ["Te", "茶", "Tea"]
 
 
 def test_links_keep_their_order_and_are_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -242,6 +249,16 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
             "my.toml: [community] name: is empty; accepted: one line of text",
         ),
         (
+            "[community]\nlanguage = 'tlh'\n",
+            "my.toml: [community] language: there are no words in 'tlh'; accepted: a language that there are words "
+            f"for: {', '.join(LANGUAGES)}",
+        ),
+        (
+            SERIES + "titles = {tlh = 'Dargh'}\n",
+            "my.toml: [[series]] number 1 'tea', titles: a title: there are no words in 'tlh'; accepted: languages "
+            'with titles, as { sv = "Samtal om vänlighet" }, or {}',
+        ),
+        (
             "[community]\nlinks = {Talks = 'example.org/talks'}\n",
             "my.toml: [community] links: 'Talks': 'example.org/talks' is not a web address; write it in full, such as "
             "https://example.org/room; accepted: labels with web addresses, as "
@@ -262,7 +279,7 @@ def test_a_key_is_hexadecimal_or_base64_of_either_alphabet(tmp_path: Path, key: 
         (
             SERIES + "room = 'https://room.example.org'\n",
             "my.toml: [[series]] number 1 'tea', room: unknown key; "
-            "accepted: slug, title, description, rule, start, zone, minutes, first, link, follow",
+            "accepted: slug, title, titles, description, rule, start, zone, minutes, first, link, follow",
         ),
         (
             SERIES.replace('title = "Tea"\n', ""),

@@ -45,6 +45,7 @@ from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import CHANGES, IN_ADVANCE, MEETING, REPLIES, TO_CONVENORS, Kind
 from scheduler.domain.text import counted, require_line
 from scheduler.domain.token import Purpose, leave_address, leave_by_subject
+from scheduler.domain.translation import direction, is_english, language_for, without_isolates
 from scheduler.domain.weekly_report import WeeklyReport
 from scheduler.domain.zone import city
 
@@ -284,8 +285,8 @@ class Composer:
         self._templates = Templates(folder)
         self._community = community
         self._signer = signer
-        # The calendar part is the same for all zones and locales, and expensive to make.
-        self._calendar_part = lru_cache(maxsize=64)(partial(_calendar_part, community=community))
+        # The calendar part is the same for all zones and hour cycles, and expensive to make.
+        self._calendar_part = lru_cache(maxsize=256)(partial(_calendar_part, community=community))
 
     def prepare(self) -> list[Problem]:
         """Load what the first mail would otherwise wait for; return a problem for each template that is wrong."""
@@ -298,17 +299,19 @@ class Composer:
         Raises Problem where a template is wrong, naming file and line, and where subject, text, HTML and calendar
         part do not all show the start of the meeting.
         """
+        language = language_of(cohort, self._community)
+        cohort = _in_language(cohort, language)
         kind, values = cohort.kind.value, template_values(cohort, self._community)
         if isinstance(cohort.about, Preflight):
             values |= self._preflight_values(cohort, cohort.about)
         text_blanks, html_blanks = _blanks(cohort, self._community)
         in_subject = {"name": text_blanks["name"]} if cohort.kind is Kind.NOTICE else {}
         subject = self._templates.subject(kind, values, in_subject)
-        require_line(subject.literal, f"the subject of a {kind}")
+        _require_subject(subject, kind)
         values |= {
             "subject": _Title(subject.pieces[::2]) if in_subject else subject.literal,
             "zone": cohort.zone,
-            "city_of_zone": city(cohort.zone),
+            "city_of_zone": city(cohort.zone, language),
         }
         bodies = {
             assumed: (
@@ -319,7 +322,7 @@ class Composer:
         }
         occurrence, series, calendar_part = _occurrence_shown(cohort), cohort.series, None
         if occurrence and series and cohort.kind in WITH_CALENDAR:
-            calendar_part = self._calendar_part(occurrence, series)
+            calendar_part = self._calendar_part(occurrence, series, language=language)
         if isinstance(when := values.get("when"), LocalTime):
             require_agreement(
                 kind, when, subject=subject.literal, bodies=bodies.values(), calendar_part=calendar_part
@@ -338,12 +341,14 @@ class Composer:
     def _preview(self, cohort: Cohort, *, name: str) -> Preview:
         """Return the subject and the text of a cohort's message to a member with that name, without the foot of the
         text. Words stand for the member's own links. Raises Problem as `compose`."""
+        language = language_of(cohort, self._community)
+        cohort = _in_language(cohort, language)
         kind, values = cohort.kind.value, template_values(cohort, self._community)
-        subject = require_line(self._templates.subject(kind, values, {}).literal, f"the subject of a {kind}")
+        subject = _require_subject(self._templates.subject(kind, values, {}), kind)
         values |= {
             "subject": subject,
             "zone": cohort.zone,
-            "city_of_zone": city(cohort.zone),
+            "city_of_zone": city(cohort.zone, language),
             "assumed": False,
         }
         blanks: Blanks = {
@@ -383,9 +388,42 @@ class _Title:
         return marks["name"].join(self.pieces)
 
 
+def language_of(cohort: Cohort, community: Community) -> str:
+    """Return the language of the mail of a cohort. Convenors are written to in English."""
+    if cohort.kind in (*TO_CONVENORS, Kind.CONTACT, Kind.CONSOLE_SIGN_IN):
+        return "en"
+    return language_for(cohort.locale or community.locale, None, community.language)
+
+
+def _in_language(cohort: Cohort, language: str) -> Cohort:
+    """Return the cohort with the titles of its series in a language, where they have one in it."""
+    return replace(
+        cohort,
+        series=cohort.series and cohort.series.in_language(language),
+        followed=tuple((series.in_language(language), meeting) for series, meeting in cohort.followed),
+    )
+
+
+def _lang(language: str) -> Markup:
+    """Return the attribute for what convenors wrote, which is in the community's language."""
+    return Markup(' lang="%s" dir="%s"') % (language, direction(language))
+
+
+def _with_lang(words: Markup, attribute: object) -> Markup:
+    return Markup("<div%s>%s</div>") % (attribute, words) if words and attribute else words
+
+
+def _base(language: str) -> str:
+    return "en" if is_english(language) else language
+
+
 def template_values(cohort: Cohort, community: Community) -> dict[str, object]:
     """Return the values that the templates of a cohort may use, but for a member's own."""
+    language = language_of(cohort, community)
     values: dict[str, object] = {
+        "language": language,
+        "direction": direction(language),
+        "words_lang": _lang(community.language) if _base(language) != _base(community.language) else "",
         "community": community,
         "subscribe_url": re.sub("^https?:", "webcal:", community.feed_url),
         "policy": cohort.policy,
@@ -402,7 +440,15 @@ def template_values(cohort: Cohort, community: Community) -> dict[str, object]:
         if cohort.mentions:
             series, occurrence = cohort.mentions
             cycle = hour_cycle(cohort.locale or community.locale)
-            meeting = describe_meeting(occurrence, series, before=None, zone=cohort.zone, cycle=cycle)
+            # It is part of what a convenor wrote, in the community's language.
+            meeting = describe_meeting(
+                occurrence,
+                series,
+                before=None,
+                zone=cohort.zone,
+                cycle=cycle,
+                language=language_for("", None, community.language),
+            )
         return values | words_for_templates(cohort.subject, cohort.body, meeting)
     if cohort.contact:
         values["contact"] = cohort.contact
@@ -412,7 +458,7 @@ def template_values(cohort: Cohort, community: Community) -> dict[str, object]:
         )
     values |= {
         "words_text": as_text(cohort.body),
-        "words_html": Markup(as_html(cohort.body)),  # noqa: S704 - as_html has cleaned it
+        "words_html": _with_lang(Markup(as_html(cohort.body)), values["words_lang"]),  # noqa: S704 - as_html has cleaned it
     }
     if cohort.occurrence and cohort.series:
         meeting = describe_meeting(
@@ -421,6 +467,7 @@ def template_values(cohort: Cohort, community: Community) -> dict[str, object]:
             before=cohort.before,
             zone=cohort.zone,
             cycle=hour_cycle(cohort.locale or community.locale),
+            language=language,
             told=cohort.told,
             shown=cohort.shown,
         )
@@ -484,12 +531,18 @@ def missing_details(occurrence: Occurrence, series: Series, kind: Kind) -> list[
 
 def _next_meetings(cohort: Cohort, community: Community) -> list[Meeting]:
     """Return the next meetings of the series that the member of a welcome follows, in words."""
-    cycle = hour_cycle(cohort.locale or community.locale)
+    cycle, language = hour_cycle(cohort.locale or community.locale), language_of(cohort, community)
     return [
-        describe_meeting(occurrence, series, before=None, zone=cohort.zone, cycle=cycle)
+        describe_meeting(occurrence, series, before=None, zone=cohort.zone, cycle=cycle, language=language)
         for series, occurrence in cohort.followed
         if occurrence
     ]
+
+
+def _require_subject(subject: TextTemplate, kind: str) -> str:
+    """Return a subject. Raises Refused where it is not one line of text."""
+    require_line(without_isolates(subject.literal), f"the subject of a {kind}")
+    return subject.literal.strip()
 
 
 def require_agreement(
@@ -545,7 +598,9 @@ def _occurrence_shown(cohort: Cohort) -> Occurrence | None:
     return as_told(occurrence, cohort.before) if occurrence and occurrence.cancelled else occurrence
 
 
-def _calendar_part(occurrence: Occurrence, series: Series, *, community: Community) -> CalendarPart:
+def _calendar_part(
+    occurrence: Occurrence, series: Series, *, language: str, community: Community
+) -> CalendarPart:
     method: Method = "CANCEL" if occurrence.cancelled else "REQUEST"
     asks_for_answer = community.inbox is not None and method == "REQUEST"
 
@@ -560,6 +615,7 @@ def _calendar_part(occurrence: Occurrence, series: Series, *, community: Communi
             uid=invitation_uid(occurrence, uid, community.domain),
             join_url=community.join_url(token, occurrence.key),
             rsvp=asks_for_answer,
+            language=language,
         )
 
     return CalendarPart(write, method)

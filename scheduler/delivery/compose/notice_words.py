@@ -11,6 +11,7 @@ from scheduler.delivery.compose.markdown import Filled, Filling, as_html, as_tex
 from scheduler.delivery.compose.wording import Meeting
 from scheduler.domain.errors import Problem
 from scheduler.domain.placeholder import Placeholder, find_placeholder, in_subject
+from scheduler.domain.translation import isolated
 
 _LINKS = {
     "join_link": "join_url",
@@ -59,13 +60,12 @@ def words_for_templates(subject: str, body: str, meeting: Meeting | None) -> dic
 
 def _of_meeting(meeting: Meeting) -> Filling:
     when = meeting.when
-    topic = next((fact.text for fact in meeting.facts if fact.label == "Topic"), "not yet known")
     return {
         "when": Filled(when.span, instant=when.starts_iso),
         "day": Filled(when.day, instant=when.starts_iso),
         "time": Filled(when.clock, instant=when.starts_iso),
         "meeting": Filled(meeting.title),
-        "topic": Filled(topic),
+        "topic": Filled(meeting.topic),
     }
 
 
@@ -97,9 +97,9 @@ class _Body:
         name = marks["name"]
         match self.form:
             case "html":
-                isolated = Filled(f"\N{FIRST STRONG ISOLATE}{name}\N{POP DIRECTIONAL ISOLATE}")
+                own_name = Filled(isolated(name))
                 return _Lazy(
-                    lambda: Markup(as_html(self.words, {**self.values, **links, "name": isolated}))  # noqa: S704
+                    lambda: Markup(as_html(self.words, {**self.values, **links, "name": own_name}))  # noqa: S704
                 )
             case "text":
                 return _Lazy(lambda: as_text(self.words, {**self.values, **links, "name": Filled(name)}))
@@ -145,6 +145,4 @@ def _shortened(pieces: Sequence[str]) -> Iterator[str]:
 
 def isolated_in_subject(name: str) -> str:
     """Return a name for a subject; one that is written from right to left keeps its order among other words."""
-    if any(bidirectional(character) in _RIGHT_TO_LEFT for character in name):
-        return f"\N{FIRST STRONG ISOLATE}{name}\N{POP DIRECTIONAL ISOLATE}"
-    return name
+    return isolated(name) if any(bidirectional(character) in _RIGHT_TO_LEFT for character in name) else name

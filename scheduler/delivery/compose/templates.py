@@ -20,6 +20,7 @@ from jinja2 import (
     select_autoescape,
 )
 
+from scheduler.delivery.compose.template_words import install_translations
 from scheduler.domain.errors import Problem
 
 _LINE_ENDS = re.compile(r"\s*\n\s*")
@@ -78,6 +79,7 @@ class Templates:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
+        install_translations(self._environment)
         # Never fetch a style sheet over the network: mail must not wait for another server.
         self._inliner = css_inline.CSSInliner(load_remote_stylesheets=False)
 

@@ -1,4 +1,4 @@
-"""The words about one meeting that the templates of mails receive, for one zone and one hour cycle.
+"""The words about one meeting that the templates of mails receive, for one zone, hour cycle and language.
 
 `domain/localtime` writes the time itself, and the note that clocks have changed.
 """
@@ -10,28 +10,35 @@ from datetime import datetime
 from scheduler.domain.localtime import (
     HourCycle,
     LocalTime,
+    day_and_time,
     format_clock,
     format_day,
     local_minute,
     local_time,
 )
 from scheduler.domain.occurrence import Occurrence, Series
+from scheduler.domain.translation import N_, translator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """One detail of a meeting, and what members were told about it before if that was different."""
+    """One detail of a meeting, and what members were told about it before if that was different.
+
+    `label` ends with a colon. `text` is what convenors wrote, or words that say that it `is_known` not yet.
+    """
 
     label: str
     text: str
     before: str = ""
+    is_known: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meeting:
     """One occurrence as a mail describes it.
 
-    `facts` are its details, `description` what it is about, `materials` what there is to watch or read afterwards.
+    `facts` are its details, of which `topic` is one, `description` what it is about, `materials` what there is to watch
+    or read afterwards.
     Without `has_room` there is nothing to join yet. In an update for members who were told something different before,
     `was` is the old time, or None with `same_time` true; `new_room` says that the link has changed, `reinstated` that
     the meeting had been cancelled. `correction` says which time these members were told before new zone data changed
@@ -46,6 +53,7 @@ class Meeting:
     materials: str = ""
     was: LocalTime | None = None
     same_time: bool = False
+    topic: str = ""
     new_room: bool = False
     reinstated: bool = False
     correction: str = ""
@@ -65,6 +73,7 @@ def describe_meeting(
     before: Occurrence | None,
     zone: str,
     cycle: HourCycle,
+    language: str,
     told: datetime | None = None,
     shown: datetime | None = None,
 ) -> Meeting:
@@ -78,8 +87,9 @@ def describe_meeting(
         occurrence, before = as_told(occurrence, before), None
     meeting = Meeting(
         title=series.title,
-        when=local_time(occurrence, series, zone=zone, cycle=cycle),
-        facts=tuple(_facts(occurrence, before)),
+        when=local_time(occurrence, series, zone=zone, cycle=cycle, language=language),
+        facts=tuple(_facts(occurrence, before, language)),
+        topic=occurrence.topic or _not_yet_known(language),
         description=occurrence.description,
         materials=occurrence.materials,
         has_room=bool(occurrence.link or series.link),
@@ -88,7 +98,9 @@ def describe_meeting(
         # Nobody needs to know whose clocks have changed if there is no meeting.
         return replace(meeting, when=replace(meeting.when, clock_note=""))
     if told:
-        meeting = replace(meeting, correction=_correction(occurrence, told, zone=zone, cycle=cycle))
+        meeting = replace(
+            meeting, correction=_correction(occurrence, told, zone=zone, cycle=cycle, language=language)
+        )
     if before is None:
         return meeting
     retimed = (before.starts, before.ends) != (occurrence.starts, occurrence.ends)
@@ -97,25 +109,39 @@ def describe_meeting(
         retimed = False
     return replace(
         meeting,
-        was=local_time(before, series, zone=zone, cycle=cycle) if retimed else None,
+        was=local_time(before, series, zone=zone, cycle=cycle, language=language) if retimed else None,
         same_time=not retimed and not told,
         new_room=(occurrence.link or series.link) not in ("", before.link or series.link),
         reinstated=before.cancelled,
     )
 
 
-def _correction(occurrence: Occurrence, told: datetime, *, zone: str, cycle: HourCycle) -> str:
+def _correction(occurrence: Occurrence, told: datetime, *, zone: str, cycle: HourCycle, language: str) -> str:
     day = local_minute(occurrence.starts, zone).partition("T")[0]
-    words = format_clock(told, cycle)
+    words = format_clock(told, cycle, language)
     if told.date().isoformat() != day:
-        words = f"{format_day(told.date())}, {words}"
-    return f"We previously told you {words}. The rules for clocks have changed since then."
+        words = day_and_time(format_day(told.date(), language), words, language)
+    say = translator(language).gettext
+    # Translators: “We previously told you 18:00.” or “We previously told you Thursday 19 November 2026, 18:00.”
+    return say("We previously told you %(when)s. The rules for clocks have changed since then.") % {
+        "when": words
+    }
 
 
-def _facts(occurrence: Occurrence, before: Occurrence | None) -> Iterator[Fact]:
+def _facts(occurrence: Occurrence, before: Occurrence | None, language: str) -> Iterator[Fact]:
+    # Translators: “With: ” is followed by the names of the speakers.
     for label, text, old_text in (
-        ("Topic", occurrence.topic, before.topic if before else ""),
-        ("With", occurrence.speakers, before.speakers if before else ""),
+        (N_("Topic:"), occurrence.topic, before.topic if before else ""),
+        (N_("With:"), occurrence.speakers, before.speakers if before else ""),
     ):
         if text or old_text:
-            yield Fact(label=label, text=text or "not yet known", before=old_text if old_text != text else "")
+            yield Fact(
+                label=translator(language).gettext(label),
+                text=text or _not_yet_known(language),
+                before=old_text if old_text != text else "",
+                is_known=bool(text),
+            )
+
+
+def _not_yet_known(language: str) -> str:
+    return translator(language).gettext("not yet known")

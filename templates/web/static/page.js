@@ -3,11 +3,14 @@
 // Move the focus to the error summary of a form, so that it is read first.
 document.querySelector("[data-problems]")?.focus();
 
+// The words to show; they are attributes of the script, in the language of the page.
+const words = document.currentScript.dataset;
+
 // Preselect the time zone of the visitor's device, unless another was chosen: on this page, before, or by going back.
 const list = document.getElementById("zone");
 const own = Intl.DateTimeFormat().resolvedOptions().timeZone;
 if (list && own && !list.dataset.chosen && !("again" in list.dataset) && !list.value) {
-  list.add(new Option("Same as this device", own), 1);
+  list.add(new Option(words.device, own), 1);
   list.selectedIndex = 1;
 }
 
@@ -15,15 +18,16 @@ if (list && own && !list.dataset.chosen && !("again" in list.dataset) && !list.v
 // page stays the same, so that a visitor who shares it does not share their zone. The list of zones is not changed, the
 // focus stays where it was, and screen readers are told about the change.
 const local = document.querySelectorAll("[data-local]");
+const lang = new URLSearchParams(location.search).get("lang");
 if (local.length && own && !new URLSearchParams(location.search).has("zone")) {
-  fetch(`${location.pathname}?zone=${encodeURIComponent(own)}`)
+  fetch(`${location.pathname}?${new URLSearchParams({ zone: own, ...(lang && { lang }) })}`)
     .then((answer) => (answer.ok ? answer.text() : ""))
     .then((text) => {
       const localPage = new DOMParser().parseFromString(text, "text/html");
       const place = localPage.querySelector("[data-local] .city")?.textContent;
       for (const part of local) swap(part, localPage.getElementById(part.id));
       const announcement = document.querySelector("[data-announcement]");
-      if (place && announcement) announcement.textContent = `Times are now shown ${place}, as on this device.`;
+      if (place && announcement) announcement.textContent = words.shown.replace("{place}", place);
     })
     .catch(() => {});
 }
@@ -44,9 +48,9 @@ for (const button of document.querySelectorAll("[data-copy]")) {
     field.select();
     try {
       await navigator.clipboard.writeText(field.value);
-      status.textContent = "Copied";
+      status.textContent = words.copied;
     } catch {
-      status.textContent = "Press Ctrl+C to copy it";
+      status.textContent = words.press;
     }
   });
 }

@@ -16,6 +16,7 @@ RUN /tools/bin/python -m hatchling build --target wheel \
     && /opt/third-thursday/bin/pip install --no-cache-dir --no-deps --no-index dist/*.whl
 
 FROM ${PYTHON_IMAGE}
+LABEL org.opencontainers.image.title="Third Thursday" org.opencontainers.image.version="1.0.0"
 RUN useradd --uid 10001 --home-dir /var/lib/third-thursday --shell /usr/sbin/nologin third-thursday \
     && install --directory --mode 700 --owner 10001 --group 10001 /var/lib/third-thursday
 COPY --from=build /opt/third-thursday /opt/third-thursday

@@ -11,6 +11,7 @@ from babel.messages.pofile import read_po
 
 from scheduler.domain import translation
 from scheduler.domain.translation import LANGUAGES, language_for
+from scheduler.web import forms
 
 TEMPLATE = Path(__file__).parents[1] / "locales" / "messages.pot"
 _LEFT_ALONE = re.compile(r"(%\(\w+\)s|<[^<>]+>)")
@@ -49,7 +50,13 @@ def write_catalogue(folder: Path, language: str, translate: Callable[[str], str]
 
 def forget() -> None:
     """Forget the catalogues that were read."""
-    for function in (translation._catalogue, translation._translator, language_for):
+    for function in (
+        translation._catalogue,
+        translation._translator,
+        translation.offered_languages,
+        language_for,
+        forms.zones,
+    ):
         function.cache_clear()
 
 

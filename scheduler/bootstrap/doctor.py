@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from scheduler.bootstrap.dns_check import Finding, Level, check_sender
-from scheduler.bootstrap.inbox import check_mailbox
+from scheduler.bootstrap.inbox import check_mailbox, oauth_login
 from scheduler.bootstrap.settings import Settings
 from scheduler.bootstrap.settings_sources import bundled
 from scheduler.bootstrap.web_process import connection_limits, raise_descriptor_limit
@@ -238,7 +238,7 @@ async def _check_mailbox(parts: Parts, note: Callable[[Level, str], None]) -> No
     community = parts.community
     if parts.settings.inbox.imap:
         try:
-            waiting = await check_mailbox(parts)
+            waiting = await check_mailbox(parts.settings, oauth_login(parts))
         except Problem as problem:
             note(Level.WRONG, str(problem))
         else:

@@ -92,7 +92,8 @@ def _acceptor(parts: Parts) -> Accept:
     return accept
 
 
-def _login(parts: Parts) -> OAuthLogin | None:
+def oauth_login(parts: Parts) -> OAuthLogin | None:
+    """Return how to get access tokens for the mailbox; None if it wants a password."""
     inbox = parts.settings.inbox
     if not inbox.oauth_refresh_token:
         return None
@@ -119,14 +120,13 @@ def _make_reader(parts: Parts) -> MailboxReader:
         keys=parts.keys,
         open_mailbox=lambda token: ImapMailbox(address, access_token=token),
         handle=handle,
-        login=_login(parts),
+        login=oauth_login(parts),
     )
 
 
-async def check_mailbox(parts: Parts) -> int:
+async def check_mailbox(settings: Settings, login: OAuthLogin | None = None) -> int:
     """Log in to the mailbox as `serve` does, and return how many messages wait in it. Raises Problem."""
-    address = parse_imap(parts.settings.inbox.imap)
-    login = _login(parts)
+    address = parse_imap(settings.inbox.imap)
     try:
         token = await login.access_token() if login else ""
         return await in_thread(lambda: try_mailbox(lambda: ImapMailbox(address, access_token=token)))

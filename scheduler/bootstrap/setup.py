@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from scheduler.bootstrap.inbox import check_mailbox, inbox_listener
 from scheduler.bootstrap.serve import listen
 from scheduler.bootstrap.settings import Settings, check_values
 from scheduler.bootstrap.settings_sources import Values, bundled, read_file
@@ -33,6 +34,8 @@ from scheduler.store.outage import outage_of
 
 TLS_PORT = 465
 """The port on which a relay encrypts from the start (RFC 8314)."""
+STARTTLS_PORT = 143
+"""The only port of a mailbox on which the connection is encrypted later."""
 
 HEAD = """\
 # The settings of {name}, written by `third-thursday setup`.
@@ -55,6 +58,11 @@ COMMENTS: Mapping[str, Mapping[str, str]] = {
     "mail": {
         "transport": "The relay that sends the mail; keep the password in it secret.",
         "starttls": '"require" sends nothing to a relay without a valid certificate.',
+    },
+    "inbox": {
+        "imap": "The mailbox that is read; keep the password in it secret.",
+        "lmtp": "Where a mail server on this machine delivers.",
+        "address": "The address whose mail arrives there.",
     },
     "web": {
         "base_url": "Every link in every mail begins with it.",
@@ -117,9 +125,18 @@ def first_date(values: Values, since: date) -> date:
 
 def relay_url(host: str, port: int, user: str, password: str) -> str:
     """Return the [mail] transport for a relay; the parts are checked when the settings are."""
+    return f"{'smtps' if port == TLS_PORT else 'smtp'}://{_server(host, port, user, password)}"
+
+
+def imap_url(host: str, port: int, user: str, password: str) -> str:
+    """Return the [inbox] imap for a mailbox; the parts are checked when the settings are."""
+    return f"{'imap' if port == STARTTLS_PORT else 'imaps'}://{_server(host, port, user, password)}/INBOX"
+
+
+def _server(host: str, port: int, user: str, password: str) -> str:
     login = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user or password else ""
     shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    return f"{'smtps' if port == TLS_PORT else 'smtp'}://{login}{shown}:{port}"
+    return f"{login}{shown}:{port}"
 
 
 def starttls_for(host: str) -> str:
@@ -166,6 +183,17 @@ def check_port(settings: Settings) -> None:
 async def check_relay(settings: Settings) -> None:
     """Connect, encrypt and log in as for sending. Raises Problem."""
     await (await make_transport(settings).connect()).close()
+
+
+async def check_inbox(settings: Settings) -> None:
+    """Log in to the mailbox, or listen where mail comes in for a moment. Raises Problem."""
+    if settings.inbox.imap:
+        await check_mailbox(settings)
+    elif listener := inbox_listener(settings):
+        place = listener.getsockname()
+        listener.close()
+        if isinstance(place, str):  # a socket in the file system stays there
+            Path(place).unlink()
 
 
 async def send_test_mail(settings: Settings, recipient: str, *, now: datetime) -> None:
@@ -251,7 +279,8 @@ def _toml(value: Any) -> str:
 
 def holds_secret(values: Values) -> bool:
     """Return whether a password or key is among the values."""
-    urls = (values.get("mail", {}).get("transport", ""), values.get("database", {}).get("url", ""))
+    places = (("mail", "transport"), ("database", "url"), ("inbox", "imap"))
+    urls = [values.get(section, {}).get(key, "") for section, key in places]
     return bool(values.get("security")) or any("@" in url or "password=" in url for url in urls)
 
 

@@ -8,6 +8,7 @@ import secrets
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import structlog
 
@@ -81,6 +82,12 @@ def make_preview_writer(parts: Parts) -> MessageWriter:
     return make_message_writer(parts, Composer(bundled("templates/email"), parts.community))
 
 
+def name_broken_catalogues() -> None:
+    """Log each catalogue of a language that cannot be read."""
+    for problem in broken_catalogues():
+        log.error("catalogue-not-read", problem=problem)
+
+
 def make_dispatcher(
     parts: Parts, transport: Transport | None = None, *, tracing: Tracing = NO_TRACING
 ) -> Dispatcher:
@@ -95,8 +102,8 @@ def make_dispatcher(
     )
     for problem in composer.prepare():
         log.error("template-not-read", problem=str(problem))
-    for broken in broken_catalogues():
-        log.error("catalogue-not-read", problem=broken)
+    # Reading all catalogues takes longer than everything else here, and no mail has to wait for it.
+    Thread(target=name_broken_catalogues, daemon=True).start()
     message_writer = make_message_writer(parts, composer)
     rate = parts.settings.mail.rate
     only_sender = parts.database.is_sqlite

@@ -5,6 +5,7 @@ import secrets
 import shlex
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -60,6 +61,7 @@ def setup(
     answers.ask_meeting()
     answers.ask_installation()
     answers.ask_relay()
+    answers.ask_inbox()
     private = checks.holds_secret(answers.values)
     checks.write_settings(file, checks.settings_text(answers.values), private=private, replace=replace)
     command = f"third-thursday --config {shlex.quote(str(file))}"
@@ -232,26 +234,20 @@ class _Answers:
 
     def ask_relay(self) -> None:
         typer.echo("Mail is sent through a relay: your provider's server for outgoing mail.")
+        login = _Login(host=NONE, port=587, user=NONE)
         while True:
-            host = _ask(
-                f"What is the relay's name ({NONE}: none yet, mail is only kept in a folder)?",
-                _line,
-                default=NONE,
-            )
-            if host == NONE:
+            login.ask(f"What is the relay's name ({NONE}: none yet, mail is only kept in a folder)?")
+            if login.host == NONE:
                 return
-            port = _ask("Its port?", _number, default="587")
-            user = _ask(f"The user name ({NONE} for none)?", _line, default=NONE)
-            password = typer.prompt("The password (not shown)", hide_input=True) if user != NONE else ""
             try:
-                transport = checks.relay_url(host, port, user if user != NONE else "", password)
-                values = self._with("mail", transport=transport, starttls=checks.starttls_for(host))
+                transport = checks.relay_url(login.host, login.port, login.named_user, login.password)
+                values = self._with("mail", transport=transport, starttls=checks.starttls_for(login.host))
                 settings = check_values(values)
                 run_async(checks.check_relay(settings))
             except Problem as problem:
                 _refuse(problem)
                 continue
-            typer.echo("  The relay accepts the login." if password else "  The relay answers.")
+            typer.echo("  The relay accepts the login." if login.password else "  The relay answers.")
             self.values = values
             break
         _ask(
@@ -259,6 +255,61 @@ class _Answers:
             lambda text: _send_test_mail(settings, text),
             default=settings.community.reply_to,
         )
+
+    def ask_inbox(self) -> None:
+        typer.echo(
+            "Bounces and answers are read from a mailbox (imap), or come from a mail server here (lmtp)."
+        )
+        typer.echo(f"Microsoft's mailboxes need more steps: answer {NONE}, and see docs/inbox.md.")
+        kind = _ask(f"How do they come in: imap, lmtp, or {NONE} for not yet?", _inbox_kind, default=NONE)
+        if kind == NONE or (kind == "imap" and not self._ask_mailbox()):
+            return
+        if kind == "lmtp":
+            _ask(
+                "Where should the mail server deliver them (HOST:PORT, or unix:PATH)?",
+                lambda text: self._accept_inbox(lmtp=text),
+                default="127.0.0.1:2424",
+            )
+        inbox = check_values(self.values).community.inbox
+        assert inbox
+        usual = inbox.address
+        _ask(
+            "Which address's mail arrives there?",
+            lambda text: self._accept_inbox_address(text, usual=usual),
+            default=usual,
+        )
+
+    def _ask_mailbox(self) -> bool:
+        """Ask for the mailbox until its login is accepted; return False if there is none."""
+        login = _Login(host=NONE, port=993, user=self.values["community"]["address"])
+        while True:
+            login.ask(f"What is the name of its IMAP server ({NONE}: none yet)?")
+            if login.host == NONE:
+                return False
+            try:
+                self._accept_inbox(
+                    imap=checks.imap_url(login.host, login.port, login.named_user, login.password)
+                )
+            except Problem as problem:
+                _refuse(problem)
+                continue
+            typer.echo("  The mailbox can be read.")
+            return True
+
+    def _accept_inbox(self, **keys: Any) -> None:
+        """Add these keys if mail can come in as they say. Raises Problem."""
+        # Tags make a mailbox's name longer, perhaps too long. Whether it has any is asked later.
+        values = self._with("inbox", plus_addressing=False, **keys)
+        run_async(checks.check_inbox(check_values(values)))
+        self.values = values
+
+    def _accept_inbox_address(self, text: str, *, usual: str) -> None:
+        address = require_address(text, "the address")
+        if address != usual:
+            self._accept("inbox", address=address)
+        name, _, domain = address.rpartition("@")
+        tags = typer.confirm(f"Does mail to {name}+anything@{domain} arrive there, too?", default=True)
+        self._accept("inbox", plus_addressing=tags)
 
     def _with(self, section: str, **keys: Any) -> Values:
         """Return the values with these keys as well."""
@@ -283,6 +334,29 @@ class _Answers:
         self.values = values
 
 
+@dataclass
+class _Login:
+    """A server and a login, as answered last; the answers are the defaults when they are asked for again."""
+
+    host: str
+    port: int
+    user: str
+    password: str = ""
+
+    def ask(self, question: str) -> None:
+        """Ask for the server, and unless it is none for the rest."""
+        self.host = _ask(question, _line, default=self.host)
+        if self.host == NONE:
+            return
+        self.port = _ask("Its port?", _number, default=str(self.port))
+        self.user = _ask(f"The user name ({NONE} for none)?", _line, default=self.user)
+        self.password = typer.prompt("The password (not shown)", hide_input=True) if self.named_user else ""
+
+    @property
+    def named_user(self) -> str:
+        return self.user if self.user != NONE else ""
+
+
 def _ask(question: str, accept: Callable[[str], Result], *, default: str | None = None) -> Result:
     """Ask until `accept` raises no Problem, and return its result."""
     while True:
@@ -302,6 +376,12 @@ def _show(level: Level, text: str) -> None:
 
 
 def _line(text: str) -> str:
+    return text
+
+
+def _inbox_kind(text: str) -> str:
+    if text not in ("imap", "lmtp", NONE):
+        raise Problem(f"'{text}' is none of imap, lmtp and {NONE}")
     return text
 
 

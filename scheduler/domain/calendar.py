@@ -16,7 +16,7 @@ from scheduler.domain.clock import require_aware
 from scheduler.domain.community import Community
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series
-from scheduler.domain.translation import N_, translator
+from scheduler.domain.translation import N_, language_for, translator
 from scheduler.domain.tzif import vtimezone
 from scheduler.domain.zone import canonical_zone
 
@@ -198,15 +198,18 @@ def feed(
 
     `series` has the series of each occurrence by its slug. A private feed has `join`, which returns a member's own link
     to a meeting, their `answers` by the key of the occurrence, and their `alarm`. `source` is the URL of a public feed.
+    A feed is in the community's language.
     """
     ordered = sorted(occurrences, key=lambda occurrence: (occurrence.starts, occurrence.key))
     calendar = _feed_calendar(ordered, series, community, name=name, source=source)
+    language = language_for("", None, community.language)
     for occurrence in ordered:
         calendar.add_component(
             event(
                 occurrence,
                 series[occurrence.series],
                 community=community,
+                language=language,
                 uid=occurrence_uid(occurrence, community.domain),
                 join_url=join(occurrence) if join else "",
                 answer=(answers or {}).get(occurrence.key),

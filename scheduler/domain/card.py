@@ -62,13 +62,14 @@ def meeting_card(
     """Return the card of a meeting. Only one that is to come has the hours in other places, and one that is over does
     not say that it was moved."""
     home = local_time(occurrence, series, zone=occurrence.zone, cycle=cycle, language=language)
+    title = series.in_language(language).title
     say = translator(language).gettext
     over = occurrence.ends <= now
     ahead = not over and not occurrence.cancelled
     return Card(
         community=community.name,
-        headline=occurrence.topic or series.title,
-        title=series.title,
+        headline=occurrence.topic or title,
+        title=title,
         words=say("With %(speakers)s") % {"speakers": occurrence.speakers} if occurrence.speakers else "",
         mark=say(mark) if (mark := _MARKS[occurrence.status]) and not (over and occurrence.is_held) else "",
         day=home.day,
@@ -89,7 +90,7 @@ def community_card(
         day="" if len(series) == 1 else translator(language).gettext("Online meetings"),
         time=format_rule(series[0], cycle, language)
         if len(series) == 1
-        else ", ".join(each_series.title for each_series in series),
+        else ", ".join(each_series.in_language(language).title for each_series in series),
     )
 
 

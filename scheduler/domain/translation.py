@@ -231,6 +231,14 @@ def language_of_country(code: str) -> str | None:
     return spoken.pop() if len(spoken) == 1 else None
 
 
+def locale_for(country: str | None, default: str) -> str:
+    """Return the locale of a new member of whom only the country is known: with its language where it is clear."""
+    language = language_of_country(country) if country else None
+    if country is None or language is None or is_english(language) or not is_available(language):
+        return default
+    return language if language.endswith(f"-{country[:2]}") else f"{language}-{country[:2]}"
+
+
 @lru_cache(maxsize=4096)
 def language_for(locale: str, country: str | None, default: str) -> str:
     """Return the language in which to write to a member: that of their locale if we have it, or else that of their
@@ -261,7 +269,7 @@ def cldr_locale(language: str) -> Locale:
 
 def direction(language: str) -> Literal["ltr", "rtl"]:
     """Return the direction in which a language is written, for the attribute `dir`."""
-    return "rtl" if cldr_locale(language).text_direction == "rtl" else "ltr"
+    return "rtl" if language == "ar" else "ltr"
 
 
 def language_name(language: str) -> str:

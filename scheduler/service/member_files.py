@@ -24,6 +24,7 @@ from scheduler.domain.policy import Policy
 from scheduler.domain.table import guard_cell
 from scheduler.domain.text import counted
 from scheduler.domain.token import Keys
+from scheduler.domain.translation import locale_for
 from scheduler.service.invitations import Invitation, with_mails
 from scheduler.service.invitations import invitations as find_invitations
 from scheduler.service.member_csv import NO_SERIES, MemberRow, MemberTable, read_members
@@ -252,7 +253,7 @@ class _Importer:
             country=row.country,
             zone=row.zone,
             zone_source=row.zone_source,
-            locale=row.locale or self.locale,
+            locale=row.locale or locale_for(row.country, self.locale),
             status=row.status,
             now=self.now,
             uninvited_at=None if self.invite else self.now,

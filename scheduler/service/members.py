@@ -20,7 +20,7 @@ from scheduler.domain.occurrence import Series, followed, slugs_by_choice
 from scheduler.domain.policy import first_instant
 from scheduler.domain.text import folded, quoted, require_line
 from scheduler.domain.token import Keys
-from scheduler.domain.translation import N_
+from scheduler.domain.translation import N_, locale_for
 from scheduler.domain.zone import (
     find_zone,
     known_zone,
@@ -323,7 +323,8 @@ async def add_member(
     invite: bool = True,
     by: Actor = SERVICE,
 ) -> Member:
-    """Add one active member; `locale` is used if the details have none. Without `invite` they are not sent
+    """Add one active member; `locale` is used if the details have none and their country does not
+    say which. Without `invite` they are not sent
     invitations that are already open. `all_series` is needed if the details have choices.
 
     Raises Refused if the address or zone is missing, if the address is on the list, and if it was erased, unless
@@ -346,7 +347,7 @@ async def add_member(
                         country=details.country,
                         zone=zone,
                         zone_source=source,
-                        locale=details.locale or locale,
+                        locale=details.locale or locale_for(details.country, locale),
                         convenor=bool(details.convenor),
                         now=now,
                         uninvited_at=None if invite else now,

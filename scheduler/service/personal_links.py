@@ -180,7 +180,7 @@ async def resolve_join_link(
     other = following if following and following.key != meeting.key else None
     return JoinResult(
         status=status,
-        title=meeting_series.title,
+        title=meeting_series.in_language(clock.language).title,
         topic=meeting.topic,
         room=room if status is JoinStatus.OPEN else "",
         has_room=bool(room),

@@ -88,7 +88,7 @@ async def respond(
     cycle, language = hour_cycle(member.locale or locale), language_of(member)
     return RsvpResult(
         status=status,
-        title=meeting_series.title,
+        title=meeting_series.in_language(language).title,
         topic=occurrence.topic,
         before=before,
         answer="" if answer == NO_ANSWER else answer,

@@ -108,9 +108,11 @@ async def past_meeting(request: Request, occurrence: Occurrence, *, view: object
     site = site_of(request)
     details = await service.read_details(site.database, occurrence, now=site.clock.now())
     record = details.record
-    series = site.by_slug[occurrence.series]
-    language = language_of(request)
-    heading, day = occurrence.topic or series.title, _day(occurrence, language, month_only=record.month_only)
+    series, language = site.by_slug[occurrence.series], language_of(request)
+    heading, day = (
+        occurrence.topic or series.in_language(language).title,
+        _day(occurrence, language, month_only=record.month_only),
+    )
     # A card and an event for search engines would name a day that is not known.
     sharing = (
         {"description": f"{heading}, {day}."}
@@ -133,8 +135,8 @@ async def past_meeting(request: Request, occurrence: Occurrence, *, view: object
         themes=details.themes,
         countries=details.countries,
         **sharing,
-        earlier=_link_to(site.by_slug, details.earlier, query),
-        later=_link_to(site.by_slug, details.later, query),
+        earlier=_link_to(site.by_slug, details.earlier, query, language),
+        later=_link_to(site.by_slug, details.later, query, language),
     )
 
 
@@ -170,7 +172,7 @@ def _entry_view(site: Site, past: PastMeeting, language: str, terms: Sequence[st
         url=meeting_url(occurrence),
         day=day_of(past, language),
         iso=iso_day(past),
-        title=site.by_slug[occurrence.series].title,
+        title=site.by_slug[occurrence.series].in_language(language).title,
         topic=marked(occurrence.topic, terms),
         names=marked(names or occurrence.speakers, terms),
         passage=passage(past.excerpt or occurrence.description, terms, length=_EXCERPT),
@@ -197,11 +199,12 @@ def _day(occurrence: Occurrence, language: str, *, month_only: bool) -> str:
 
 
 def _link_to(
-    all_series: Mapping[str, Series], occurrence: Occurrence | None, query: str
+    all_series: Mapping[str, Series], occurrence: Occurrence | None, query: str, language: str
 ) -> tuple[str, str] | None:
     if occurrence is None:
         return None
-    return meeting_url(occurrence) + query, occurrence.topic or all_series[occurrence.series].title
+    title = all_series[occurrence.series].in_language(language).title
+    return meeting_url(occurrence) + query, occurrence.topic or title
 
 
 def meeting_url(occurrence: Occurrence) -> str:

@@ -27,7 +27,7 @@ from scheduler.web.feed_cache import (
     send_response,
 )
 from scheduler.web.forms import field
-from scheduler.web.site import PRIVATE, language_of_owner, render_page, site_of
+from scheduler.web.site import PRIVATE, language_of, language_of_owner, render_page, site_of
 
 _STATUS_CODES = {LinkStatus.LEFT: 410, LinkStatus.REPLACED: 410, LinkStatus.UNKNOWN: 404}
 
@@ -143,7 +143,8 @@ async def subscribe(request: Request) -> Response:
     if slug and slug not in site.by_slug:
         raise HTTPException(404)
     url = community.series_feed_url(slug) if slug else community.feed_url
-    title = site.by_slug[slug].title if slug else ""
+    language = language_of(request)
+    title = site.by_slug[slug].in_language(language).title if slug else ""
     return render_page(
         request,
         "subscribe.html",
@@ -154,7 +155,7 @@ async def subscribe(request: Request) -> Response:
         each_series=[
             {
                 "slug": series.slug,
-                "title": series.title,
+                "title": series.in_language(language).title,
                 "url": (series_url := community.series_feed_url(series.slug)),
                 "webcal": webcal_url(series_url),
             }

@@ -92,7 +92,7 @@ def _show_form(
         series=[
             {
                 "slug": series.slug,
-                "title": series.title,
+                "title": series.in_language(language).title,
                 "about": series.description,
                 "rule": format_rule(series, hour_cycle(site.community.locale), language),
                 "wanted": series.slug in wanted,
@@ -143,7 +143,7 @@ async def _confirm_time(request: Request, typed: Mapping[str, str], application:
         "confirm_time.html",
         headers=PRIVATE,
         hidden=hidden,
-        series=series.title if series and site.has_choice else "",
+        series=series.in_language(language_of(request)).title if series and site.has_choice else "",
         offers=[
             {"zone": zone, "city": city(zone, language_of(request)), "when": when} for zone, when in offers
         ],
@@ -177,7 +177,7 @@ async def confirm(request: Request) -> Response:
         state=join_request.state,
         request=join_request,
         follows=[
-            series.title
+            series.in_language(language_of(request)).title
             for series in site.series
             if join_request.follows and join_request.follows.get(series.slug)
         ],

@@ -48,7 +48,7 @@ def visitor_language(scope: Scope, default: str) -> str:
     header = b",".join(value for name, value in scope["headers"] if name == b"accept-language")
     return (
         _asked_language(scope["query_string"])
-        or _accepted_language(header[:_LONGEST_HEADER].decode("latin-1"))
+        or _accepted_language(header[:_LONGEST_HEADER].decode("latin-1"), offered_languages())
         or default
     )
 
@@ -122,7 +122,6 @@ def _in_language(path: str, language: str, ampersand: str) -> str:
     return f"{start}?{query}{ampersand if query else ''}{PARAMETER}={language}{mark}{fragment}"
 
 
-@lru_cache(maxsize=1024)
 def _asked_language(query: bytes) -> str:
     if b"lang=" not in query:
         return ""
@@ -131,13 +130,13 @@ def _asked_language(query: bytes) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _accepted_language(header: str) -> str:
-    """Return the first language of an Accept-Language header that we have; empty if we have none of them.
+def _accepted_language(header: str, offered: tuple[str, ...]) -> str:
+    """Return the first language of an Accept-Language header that is offered; empty if none of them is.
 
     American dates are for members: browsers all over the world ask for American English.
     """
     languages = (shipped_language(tag) for tag in accepted_tags(header))
-    return next((language for language in languages if language in offered_languages()), "")
+    return next((language for language in languages if language in offered), "")
 
 
 def accepted_tags(header: str) -> list[str]:

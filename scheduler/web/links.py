@@ -70,7 +70,12 @@ async def _unfollow(request: Request, slug: str) -> Response:
     )
     if link_status is not LinkStatus.GOOD:
         return await _leave_page(request, link_status, link_status.value)
-    return await _leave_page(request, link_status, "unfollowed", unfollowed=site.by_slug[slug].title)
+    return await _leave_page(
+        request,
+        link_status,
+        "unfollowed",
+        unfollowed=site.by_slug[slug].in_language(language_of(request)).title,
+    )
 
 
 async def _pause(request: Request, months: str) -> Response:
@@ -99,10 +104,12 @@ async def _leave_page(
 ) -> Response:
     site, token = site_of(request), request.path_params["token"]
     followed: list[Series] = []
+    language = language_of(request)
+    by_slug = {slug: series.in_language(language) for slug, series in site.by_slug.items()}
     if site.has_choice and state in ("asks", "unfollowed"):
         slugs = await followed_by_link(site.database, token, all_series=site.series, keys=site.keys)
-        followed = [site.by_slug[slug] for slug in slugs]
-    named = site.by_slug.get(request.query_params.get("series", "")) if site.has_choice else None
+        followed = [by_slug[slug] for slug in slugs]
+    named = by_slug.get(request.query_params.get("series", "")) if site.has_choice else None
     return render_page(
         request,
         "leave.html",

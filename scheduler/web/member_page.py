@@ -143,7 +143,7 @@ async def _show(
         series=[
             {
                 "slug": choice.series.slug,
-                "title": choice.series.title,
+                "title": choice.series.in_language(language).title,
                 "rule": format_rule(choice.series, cycle, language),
                 "followed": choice.followed,
                 "next": choice.next,
@@ -253,7 +253,7 @@ async def _change_details(request: Request, token: str, typed: Mapping[str, str]
             headers=PRIVATE,
             old=city(member.zone, language_of(request)),
             new=city(zone, language_of(request)),
-            series=series.title if series and site.has_choice else "",
+            series=series.in_language(language_of(request)).title if series and site.has_choice else "",
             times=times,
             values={"name": name, "zone": zone, "locale": plain_locale(locale), "cycle": cycle},
         )

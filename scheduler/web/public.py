@@ -308,7 +308,7 @@ def _meeting_view(
         return local_time(shown, series, zone=zone, cycle=cycle, language=chosen.language)
 
     return MeetingView(
-        title=series.title,
+        title=series.in_language(chosen.language).title,
         series_url=f"/series/{series.slug}{chosen.query}",
         about=series.description,
         topic=occurrence.topic,
@@ -335,7 +335,7 @@ def _series_view(
 ) -> SeriesView:
     return SeriesView(
         slug=series.slug,
-        title=series.title,
+        title=series.in_language(chosen.language).title,
         about=series.description,
         rule=format_rule(series, hour_cycle(site.community.locale), chosen.language),
         url=f"/series/{series.slug}{chosen.query}",

@@ -129,7 +129,7 @@ def meeting_sharing(
     values["structured_data"] = [
         event(
             occurrence,
-            series,
+            series.in_language(language),
             site.community,
             home=home,
             was=was,

@@ -5,6 +5,7 @@ import sys
 import sysconfig
 import tarfile
 import zipfile
+from gettext import GNUTranslations
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,11 @@ def built_wheel(folder: Path) -> tuple[Path, Path]:
     source = folder / "source"
     for name in ("scheduler", "config", "templates", "locales"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    swedish = source / "locales/sv/LC_MESSAGES/messages.po"
+    swedish.write_text(
+        'msgid ""\nmsgstr "Content-Type: text/plain; charset=utf-8"\n\nmsgid "Hello,"\nmsgstr "Hej!"\n',
+        encoding="utf-8",
+    )
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     # First the sdist, then the wheel from what is in it.
@@ -71,12 +77,18 @@ def test_the_wheel_can_be_installed_by_pip_and_its_command_works_from_any_folder
     assert str(tmp_path / "venv") in subprocess.check_output(where, cwd=elsewhere, env=environment, text=True)
 
 
+@pytest.mark.proof
+@pytest.mark.short
 def test_a_wheel_contains_its_files_and_works_from_any_folder(tmp_path: Path) -> None:
     (wheel, source), site = built_wheel(tmp_path), tmp_path / "site"
     with zipfile.ZipFile(wheel) as opened:
         opened.extractall(site)  # noqa: S202 - a wheel, which we built
     for name in ("config", "templates"):
         assert files(site / "scheduler/_bundled" / name) == files(ROOT / name)
+    catalogues = site / "scheduler/_bundled/locales"
+    assert {path.name for path in files(catalogues)} == {"messages.mo"}
+    with (catalogues / "sv/LC_MESSAGES/messages.mo").open("rb") as compiled:
+        assert GNUTranslations(compiled).gettext("Hello,") == "Hej!"
     assert files(site / "scheduler/store/migrations") == files(source / "scheduler/store/migrations")
     program = (
         "from scheduler.bootstrap import settings; print(settings.__file__); "

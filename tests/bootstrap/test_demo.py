@@ -68,6 +68,8 @@ async def test_the_demo_makes_up_everything_once_even_if_its_first_start_is_inte
             }
 
 
+@pytest.mark.proof
+@pytest.mark.short
 async def test_a_demo_that_fails_while_it_shows_people_says_so_and_shows_the_rest_at_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from scheduler.domain.errors import Problem
 from scheduler.service.occurrences import Change, amend
 from scheduler.store import members, notices, occurrences
 from tests.installation import SERIES
+from tests.languages import catalogues_in
 from tests.store.test_members import row
 
 NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)
@@ -60,6 +61,19 @@ async def test_a_template_that_cannot_be_read_is_wrong(folder: Path, monkeypatch
     wrong, findings = await examined()
     assert wrong
     assert f"template: {folder / 'subject.txt'}, line 1: " in texts(findings, Level.WRONG)
+
+
+async def test_a_broken_catalogue_is_named(folder: Path) -> None:
+    path = folder / "sv" / "LC_MESSAGES" / "messages.mo"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"broken")
+    with catalogues_in(folder):
+        wrong, findings = await examined(THIRD_THURSDAY_COMMUNITY__LANGUAGE="da")
+    assert wrong
+    assert f"language: sv: {path} cannot be read" in texts(findings, Level.WRONG)
+    assert "language: da, of [community] language, has no catalogue; English is used instead" in texts(
+        findings, Level.WRONG
+    )
 
 
 async def test_a_page_that_shows_another_hour_than_the_mails_is_wrong(

@@ -2,12 +2,13 @@
 
 import asyncio
 import os
-import signal
+import sqlite3
 import stat
 import sys
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from shutil import copyfile
+from shutil import copyfile, copytree
 
 import pyrage
 import pytest
@@ -20,10 +21,11 @@ from scheduler.bootstrap.wiring import open_parts
 from scheduler.domain.errors import Problem
 from scheduler.store import age_files, backups, upgrades
 from scheduler.store.database import Database
+from tests.postgres import free_loopback_port
 
 REVISION_0009 = Path(__file__).parent.parent / "store" / "revision_0009.sqlite"
+PROGRAM = Path(upgrades.__file__).parent.parent.parent
 KEY = "ab" * 32
-STEP = 5
 
 
 @pytest.fixture(autouse=True)
@@ -169,24 +171,37 @@ async def test_on_postgresql_a_dump_is_made_first_and_a_missing_pg_dump_stops_th
     assert await revision(postgres_url) == head()
 
 
-KILLED = """
-import asyncio, os, signal, sys
+MIGRATING = """
+import os, signal, sys
+import aiosqlite, alembic.command, asyncpg, scheduler.cli.health  # so that each child need not import them
+from scheduler.cli import main
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
-from scheduler.store.database import Database
-from scheduler.store.upgrades import open_database
 
-left = int(sys.argv[2])
+step, *sys.argv[1:] = sys.argv[1:]
+left = None
 
-@event.listens_for(Engine, "before_cursor_execute")
 def count(*_):
     global left
     left -= 1
     if left < 0:
         os.kill(os.getpid(), signal.SIGKILL)
 
-asyncio.run(open_database(Database(sys.argv[1]), upgrade=True))
+for name in ("before_cursor_execute", "commit"):
+    event.listen(Engine, name, count)
+for start in range(int(step) - 1, 10**6, int(step)):
+    if not (child := os.fork()):
+        left = start
+        main()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    print("killed" if os.WIFSIGNALED(status) else f"ended {status}", flush=True)
+    if not os.WIFSIGNALED(status):
+        break
+    sys.stdin.readline()
 """
+"""Runs a command in processes that are killed before every statement or commit, or before each `step`-th, until one
+ends by itself. After each kill, it waits for a line."""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -196,57 +211,107 @@ def url(request: pytest.FixtureRequest) -> str:
     return "sqlite:///var/third-thursday.sqlite"
 
 
+async def content(url: str) -> str:
+    """Return all that a database of SQLite holds, and the revision of one of PostgreSQL."""
+    if url.startswith("postgresql"):
+        return await revision(url)
+    with closing(sqlite3.connect("var/third-thursday.sqlite")) as connection:
+        return "\n".join(connection.iterdump())
+
+
 @pytest.mark.proof
-async def test_killed_before_any_statement_of_an_upgrade_the_database_is_as_before_and_can_be_upgraded(
-    url: str,
+@pytest.mark.parametrize("step", [pytest.param(90, marks=pytest.mark.short), 1])
+async def test_migrate_killed_before_any_statement_leaves_the_old_content_or_the_new_schema_and_then_completes(
+    url: str, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("THIRD_THURSDAY_DATABASE__URL", url)
+    command = ["migrate"]
     if url.startswith("postgresql"):
         await make_old(url)
-    kills, ended = 0, -signal.SIGKILL
-    while ended == -signal.SIGKILL:
-        running = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, url, str(kills * STEP))
-        ended = await running.wait()
-        kills += 1
-        if ended:
-            assert ended == -signal.SIGKILL
-            assert await revision(url) == "0009"
-    assert kills > 5
+        command.append("--no-backup")  # pg_dump would take most of the time
+    before = await content(url)
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", MIGRATING, str(step), *command),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert running.stdin and running.stdout
+    undone, done = 0, False
+    while (line := await running.stdout.readline()) != b"ended 0\n":
+        if line == b"killed\n":
+            if not done and await content(url) == before:
+                undone += 1
+            else:  # what follows the upgrade is no part of it
+                assert await revision(url) == head()
+                done = True
+            running.stdin.write(b"\n")
+        else:
+            assert not line.startswith(b"ended") and line, line
+    await running.wait()
+    assert undone * step > 50
     assert await revision(url) == head()
     database = Database(url)
-    assert not await upgrades.open_database(database, upgrade=False)
     async with database.read() as connection:
         assert await connection.scalar(text("SELECT count(*) FROM members")) == 1
     await database.close()
+    if database.path:
+        (made,) = Path("var/before-upgrade").iterdir()
+        assert await revision(f"sqlite:///{made}") == "0009"
 
 
-async def test_processes_of_an_earlier_version_end_with_one_line_when_another_upgrades_the_database(
-    postgres_url: str, free_port: int
+def make_newer(folder: Path) -> Path:
+    """Copy the program into a folder, with one more migration."""
+    for name in ("scheduler", "config", "templates"):
+        copytree(PROGRAM / name, folder / name)
+    (folder / "scheduler" / "store" / "migrations" / "versions" / "9000_later.py").write_text(
+        f"revision = '9000'\ndown_revision = {head()!r}\n\n\ndef upgrade() -> None:\n    pass\n"
+    )
+    return folder
+
+
+@pytest.mark.proof
+@pytest.mark.short
+async def test_beside_a_newer_serve_processes_of_an_earlier_version_end_with_one_line_and_are_refused(
+    postgres_url: str, free_port: int, tmp_path: Path
 ) -> None:
     shared = {
         **os.environ,
         "THIRD_THURSDAY_DATABASE__URL": postgres_url,
         "THIRD_THURSDAY_WEB__PORT": str(free_port),
     }
-    made = await asyncio.create_subprocess_exec(sys.executable, "-m", "scheduler", "migrate", env=shared)
-    assert await made.wait() == 0
-    both = [
-        await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "scheduler", program, env=shared, stderr=asyncio.subprocess.PIPE
+    newer = {
+        **shared,
+        "PYTHONPATH": str(make_newer(tmp_path / "newer")),
+        "THIRD_THURSDAY_WEB__PORT": str(free_loopback_port()),
+    }
+
+    async def started(program: str, environment: dict[str, str]) -> asyncio.subprocess.Process:
+        running = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "scheduler", program), env=environment, stderr=asyncio.subprocess.PIPE
         )
-        for program in ("serve", "worker")
-    ]
-    async with asyncio.timeout(60):
-        for running in both:
-            assert running.stderr
-            while b"event=started" not in (line := await running.stderr.readline()):
-                assert line, running.returncode
-        database = Database(postgres_url)
-        async with database.write() as connection:
-            await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-        await database.close()
-        for running in both:
-            _, errors = await running.communicate()
-            assert running.returncode == 1
-            *_, last = errors.decode().splitlines()
-            assert last.startswith("third-thursday: postgresql://")
-            assert "install the same version everywhere" in last
+        assert running.stderr
+        while b"event=started" not in (line := await running.stderr.readline()):
+            assert line, running.returncode
+        return running
+
+    async def last_line(running: asyncio.subprocess.Process) -> str:
+        _, errors = await running.communicate()
+        assert running.returncode == 1
+        return errors.decode().splitlines()[-1]
+
+    async with asyncio.timeout(90):
+        earlier = [await started(program, shared) for program in ("serve", "worker")]
+        upgraded = await started("serve", newer)
+        assert await revision(postgres_url) == "9000"
+        for running in earlier:
+            line = await last_line(running)
+            assert line.startswith("third-thursday: postgresql://")
+            assert f"schema of another version of Third Thursday (9000, not {head()})" in line
+            assert "install the same version everywhere" in line
+        again = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "scheduler", "worker"), env=shared, stderr=asyncio.subprocess.PIPE
+        )
+        assert "was made by a newer version of Third Thursday" in await last_line(again)
+        assert upgraded.returncode is None
+        upgraded.terminate()
+        assert await upgraded.wait() == 0

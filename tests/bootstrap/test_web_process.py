@@ -71,6 +71,8 @@ async def serve(tmp_path: Path, free_port: int) -> AsyncIterator[Serve]:
     await process.wait()
 
 
+@pytest.mark.proof
+@pytest.mark.short
 async def test_the_web_process_is_restarted_when_it_ends_and_sending_is_not_affected(
     serve: Serve, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from structlog.testing import capture_logs
 
 from scheduler.bootstrap import worker
 from scheduler.bootstrap.settings import Settings, load_settings
@@ -21,6 +22,17 @@ from scheduler.service.members import new_member_row
 from scheduler.service.notices import mail_one, send_notice
 from scheduler.store import members
 from scheduler.store.ledger import jobs
+from tests.languages import catalogues_in
+
+
+def test_a_broken_catalogue_is_named_at_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "fi" / "LC_MESSAGES" / "messages.mo"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"broken")
+    with catalogues_in(tmp_path), capture_logs() as lines:
+        worker.name_broken_catalogues()
+    (line,) = lines
+    assert line["event"] == "catalogue-not-read" and line["problem"].startswith(f"fi: {path} cannot be read")
 
 
 def cluster(postgres_url: str, folder: Path, **more: str) -> Settings:

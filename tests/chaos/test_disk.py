@@ -23,7 +23,7 @@ from tests.chaos.faults import (
 from tests.chaos.killing import CONNECTIONS
 from tests.conftest import FORBIDDEN
 
-pytestmark = [pytest.mark.proof, pytest.mark.short]
+pytestmark = pytest.mark.proof
 
 MEMBERS = 120
 FAULT_AT = 20
@@ -55,6 +55,7 @@ async def filling(folder: Path, **settings: str) -> AsyncIterator[tuple[Path, Re
                 yield disk, relay, installation
 
 
+@pytest.mark.short
 async def test_a_disk_that_is_full_between_a_250_and_its_settlement_stops_sending_until_there_is_space(
     tmp_path: Path,
 ) -> None:
@@ -97,6 +98,7 @@ async def test_a_disk_that_is_full_between_a_250_and_its_settlement_stops_sendin
         await installation.drain()
 
 
+@pytest.mark.short
 async def test_a_service_killed_on_a_full_disk_repeats_only_what_its_connections_had_not_recorded(
     tmp_path: Path,
 ) -> None:
@@ -114,6 +116,7 @@ async def test_a_service_killed_on_a_full_disk_repeats_only_what_its_connections
         await installation.drain()
 
 
+@pytest.mark.short
 async def test_on_a_full_disk_no_command_starts_and_a_line_says_why(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         fill(disk)
@@ -130,6 +133,7 @@ def refuse(pid: int, *, most: int = 0) -> None:
         resource.prlimit(process, resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
 
 
+@pytest.mark.short
 async def test_a_disk_that_is_full_for_a_while_even_for_the_log_loses_no_mail(
     tmp_path: Path,
 ) -> None:
@@ -154,6 +158,7 @@ async def test_a_disk_that_is_full_for_a_while_even_for_the_log_loses_no_mail(
         await installation.drain()
 
 
+@pytest.mark.short
 async def test_a_disk_failure_while_nothing_is_sent_is_reported_and_the_next_tick_works(
     tmp_path: Path,
 ) -> None:

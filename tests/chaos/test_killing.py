@@ -60,8 +60,8 @@ async def killed(folder: Path, total: int, scenario: Survive) -> None:
 
 
 @pytest.mark.short
-async def test_a_service_killed_twenty_times_loses_nothing(tmp_path: Path) -> None:
-    await killed(tmp_path, 20, survive)
+async def test_a_service_killed_ten_times_loses_nothing(tmp_path: Path) -> None:
+    await killed(tmp_path, 10, survive)
 
 
 async def test_a_service_killed_two_hundred_times_loses_nothing(tmp_path: Path) -> None:
@@ -126,7 +126,6 @@ async def test_a_cluster_whose_processes_are_killed_in_turn_loses_nothing(
     await killed(tmp_path, kills, scenario)
 
 
-@pytest.mark.short
 async def test_one_rate_applies_to_all_senders_together(tmp_path: Path, postgres_url: str) -> None:
     async with (
         relay(tmp_path / "taken") as target,

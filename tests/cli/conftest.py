@@ -14,7 +14,7 @@ import pytest
 import time_machine
 
 from scheduler.bootstrap.serve import make_planner
-from scheduler.bootstrap.settings import load_settings
+from scheduler.bootstrap.settings import Settings, load_settings
 from scheduler.bootstrap.wiring import open_parts
 from scheduler.bootstrap.worker import make_dispatcher
 from scheduler.cli import main
@@ -65,6 +65,12 @@ def command(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     return run
 
 
+def own_settings() -> Settings:
+    """Return the settings that a command would read here."""
+    named = os.environ.get("THIRD_THURSDAY_CONFIG")
+    return load_settings(Path(named) if named else None, os.environ)
+
+
 NOW = datetime(2026, 11, 10, 12, tzinfo=UTC)
 """Nine days before a meeting: its invitation has been sent, its reminders have not."""
 
@@ -105,7 +111,7 @@ def serve_once(folder: Path) -> Callable[[], None]:
     """Return a function that does what a running `serve` would do now: tick and send."""
 
     async def work() -> None:
-        async with open_parts(load_settings(None, os.environ), upgrade=True) as parts:
+        async with open_parts(own_settings(), upgrade=True) as parts:
             await make_planner(parts).tick()
             await make_dispatcher(parts).send_due()
 

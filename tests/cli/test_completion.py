@@ -29,6 +29,8 @@ COMPLETED = {
 }
 
 
+@pytest.mark.proof
+@pytest.mark.short
 def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
     if not (bash := shutil.which("bash")):
         pytest.skip("bash is missing")

@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -17,8 +18,8 @@ from tests.cli.conftest import Command
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-_BLOCK = re.compile(r"^ *```([^\n`]*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
-_SPAN = re.compile(r"`([^`]+)`")
+BLOCK = re.compile(r"^ *```([^\n`]*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
+SPAN = re.compile(r"`([^`]+)`")
 _OURS = re.compile(r"(?:^|[\s/])third-thursday +((?:--)?[a-z](?:(?!\s(?:\|\||&&)\s)[^\n])*)")
 """One of our commands, up to the next command or the end of the line."""
 _REST = re.compile(r"\s(?:#|>).*|\"\s*$")
@@ -31,10 +32,15 @@ def commands_in(page: Path) -> tuple[list[str], list[str]]:
     Neither begins with `third-thursday`.
     """
     text = page.read_text(encoding="utf-8")
-    blocks = [block.replace("\\\n", " ") for _, block in _BLOCK.findall(text)]
-    spans = [" ".join(span.split()) for span in _SPAN.findall(_BLOCK.sub("", text))]
-    full = [_REST.sub("", found) for shown in (*blocks, *spans) for found in _OURS.findall(shown)]
+    blocks = [block.replace("\\\n", " ") for _, block in BLOCK.findall(text)]
+    spans = [" ".join(span.split()) for span in SPAN.findall(BLOCK.sub("", text))]
+    full = [found for shown in (*blocks, *spans) for found in commands_of(shown)]
     return full, [span for span in spans if span.partition(" ")[0] in COMMANDS]
+
+
+def commands_of(shown: str) -> list[str]:
+    """Return what follows `third-thursday` in each of our commands in what a page shows as code."""
+    return [_REST.sub("", found) for found in _OURS.findall(shown)]
 
 
 def require_known(command: str) -> tuple[Any, list[str]]:
@@ -42,7 +48,7 @@ def require_known(command: str) -> tuple[Any, list[str]]:
 
     Raises AssertionError if there is no such command, or if it does not have an option that is shown.
     """
-    node: Any = get_group(app)
+    node: Any = _whole_command()
     group, options, own = node, _options(node), list[str]()
     words = iter(shlex.split(command.replace("\\|", "|").replace("'", "")))
     for word in words:
@@ -61,6 +67,11 @@ def require_known(command: str) -> tuple[Any, list[str]]:
             node = load_command(word) if node.name == "third-thursday" else found[choices[0]]
             options, own = _options(node), []
     return node, own
+
+
+@cache
+def _whole_command() -> Any:
+    return get_group(app)
 
 
 def _options(node: Any) -> dict[str, bool]:
@@ -114,7 +125,7 @@ def test_commands_are_found_in_blocks_and_in_the_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_all_settings_that_a_page_shows_are_accepted(page: Path, tmp_path: Path) -> None:
     file = tmp_path / "my.toml"
-    for language, block in _BLOCK.findall(page.read_text(encoding="utf-8")):
+    for language, block in BLOCK.findall(page.read_text(encoding="utf-8")):
         if language.split()[:1] == ["toml"] or re.match(r"\s*\[\w+\]\n", block):
             file.write_text(dedent(block), encoding="utf-8")
             load_settings(file, {})

@@ -240,7 +240,17 @@ def test_a_file_that_is_no_list_gives_one_line(
 
 def test_a_member_is_added_changed_paused_removed_and_shown(command: Command) -> None:
     added = command(
-        "members", "add", "--email", "Ann@Example.org", "--name", "Ann", "--country", "Germany", "--yes"
+        "members",
+        "add",
+        "--email",
+        "Ann@Example.org",
+        "--name",
+        "Ann",
+        "--country",
+        "Germany",
+        "--locale",
+        "en-GB",
+        "--yes",
     )
     assert added.code == 0
     assert added.out == "Ann@example.org: added, Europe/Berlin, assumed from the country, en-GB\n"

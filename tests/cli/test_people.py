@@ -2,18 +2,16 @@
 
 import asyncio
 import json
-import os
 from pathlib import Path
 
 import pytest
 
-from scheduler.bootstrap.settings import load_settings
 from scheduler.bootstrap.wiring import open_parts
 from scheduler.domain.token import Purpose
 from scheduler.service import profiles
 from scheduler.service.profiles import make_words
 from scheduler.store import members
-from tests.cli.conftest import NOW, Command
+from tests.cli.conftest import NOW, Command, own_settings
 from tests.pictures import phone_photo
 
 pytestmark = pytest.mark.usefixtures("members")
@@ -21,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("members")
 
 async def offer(role: str) -> None:
     """Let Bo ask to be shown."""
-    async with open_parts(load_settings(None, os.environ)) as parts:
+    async with open_parts(own_settings()) as parts:
         async with parts.database.read() as connection:
             bo = await members.by_key(connection, "bo@example.org")
         assert bo

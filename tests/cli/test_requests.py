@@ -2,38 +2,34 @@
 
 import asyncio
 import json
-import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 import pytest
 
-from scheduler.bootstrap.settings import load_settings
-from scheduler.bootstrap.wiring import Parts, open_parts
+from scheduler.bootstrap.wiring import open_parts
 from scheduler.domain.token import Purpose
 from scheduler.service import form_queue, join_requests
 from scheduler.service.join_requests import JoinForm
 from scheduler.store import members
-from tests.cli.conftest import NOW, Command
+from tests.cli.conftest import NOW, Command, own_settings
 
 pytestmark = pytest.mark.usefixtures("members")
 
 
-@pytest.fixture
-def ask(command: Command) -> Callable[..., None]:
-    """Return a function that makes a person ask to join and confirm it."""
-
-    async def whole(parts: Parts, name: str, follows: Mapping[str, bool] | None) -> None:
-        email = f"{name.lower()}@example.org"
-        said = JoinForm(
-            name=name,
-            email=email,
-            country="GB-WLS",
-            zone="Europe/London",
-            locale="cy-GB",
-            words="Tea.\nAnd talk.",
-            follows=follows,
-        )
+async def ask_to_join(name: str, follows: Mapping[str, bool] | None = None) -> None:
+    """Let a person ask to join, and confirm it."""
+    email = f"{name.lower()}@example.org"
+    said = JoinForm(
+        name=name,
+        email=email,
+        country="GB-WLS",
+        zone="Europe/London",
+        locale="cy-GB",
+        words="Tea.\nAnd talk.",
+        follows=follows,
+    )
+    async with open_parts(own_settings()) as parts:
         await form_queue.process_form(
             parts.database, await form_queue.ask_to_join(parts.database, said, now=NOW), now=NOW
         )
@@ -45,11 +41,11 @@ def ask(command: Command) -> Callable[..., None]:
             parts.database, token, keys=parts.keys, admits=False, all_series=parts.series, now=NOW
         )
 
-    async def work(name: str, follows: Mapping[str, bool] | None) -> None:
-        async with open_parts(load_settings(None, os.environ)) as parts:
-            await whole(parts, name, follows)
 
-    return lambda name, follows=None: asyncio.run(work(name, follows))
+@pytest.fixture
+def ask(command: Command) -> Callable[..., None]:
+    """Return a function that lets a person ask to join."""
+    return lambda name, follows=None: asyncio.run(ask_to_join(name, follows))
 
 
 def test_a_convenor_sees_takes_and_answers_who_asks(

@@ -70,6 +70,8 @@ def told_by_date(program: str, zone: str, instants: list[datetime]) -> list[tupl
     return [(time, day) for time, _, day in (line.partition(" ") for line in done.stdout.splitlines())]
 
 
+@pytest.mark.proof
+@pytest.mark.short
 def test_ten_years_in_every_zone_agree_with_gnu_date(command: Command, program: Callable[[str], str]) -> None:
     date = program("date")
     if b"GNU" not in subprocess.run([date, "--version"], capture_output=True, check=False).stdout:

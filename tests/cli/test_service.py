@@ -69,6 +69,8 @@ def test_a_running_service_sends_what_another_command_makes_and_stops_when_told(
     assert len(list((tmp_path / "var" / "mail" / "new").iterdir())) == 2
 
 
+@pytest.mark.proof
+@pytest.mark.short
 def test_the_demo_invites_its_forty_members_within_a_moment(
     command: Command, tmp_path: Path, free_port: int
 ) -> None:

@@ -16,12 +16,15 @@ from aiosmtpd.smtp import AuthResult
 
 from scheduler.bootstrap import setup as checks
 from scheduler.bootstrap.settings import check_values, load_settings
+from scheduler.delivery.receive.places import parse_imap
 from scheduler.delivery.send.transport import SmtpAddress
 from scheduler.domain.errors import Problem
 from tests.bootstrap.test_dns_check import dns_server
 from tests.cli.conftest import Command
 from tests.cli.terminal import INTERRUPT, Terminal
 from tests.cli.test_errors import require_one_line, run
+from tests.mail_servers import PASSWORD as MAILBOX_PASSWORD
+from tests.mail_servers import USER, Dovecot, have_dovecot
 from tests.postgres import free_loopback_port
 
 ZONE = {
@@ -47,6 +50,7 @@ TIMES = [
     ("which date on", "2030-01-01"),
 ]
 PLACES = [("online room", "https://rooms.example.org/choir"), ("database", ""), ("web address", "")]
+NO_INBOX = ("How do they come in", "")
 
 
 class Mailbox:
@@ -110,6 +114,7 @@ async def test_the_answers_become_a_short_private_file_that_works(
             ("user name", "choir"),
             ("password", PASSWORD),
             ("test mail", "convenor@choir.example.org"),
+            NO_INBOX,
         ],
     )
     assert code == 0, shown
@@ -195,11 +200,20 @@ async def test_each_wrong_answer_is_refused_in_one_line_and_asked_again(
             ("password", PASSWORD),
             ("test mail", "me"),
             ("test mail", "-"),
+            ("How do they come in", "post"),
+            ("How do they come in", "lmtp"),
+            ("deliver them", "2424"),
+            ("deliver them", "0.0.0.0:2424"),
+            ("deliver them", f"127.0.0.1:{port}"),
+            ("deliver them", "unix:lmtp"),
+            ("arrives there?", "meetings"),
+            ("arrives there?", ""),
+            ("arrive there, too?", "n"),
         ],
     )
     assert code == 0, shown
     refused = [line for line in shown.splitlines() if line.lstrip().startswith("Not accepted: ")]
-    assert len(refused) == 20, shown
+    assert len(refused) == 25, shown
     for words in (
         "give another address",
         "whenever we like",
@@ -214,11 +228,18 @@ async def test_each_wrong_answer_is_refused_in_one_line_and_asked_again(
         "choose another port",
         "cannot be reached",
         "does not accept the user and password",
+        "'post' is none of imap, lmtp and -",
+        "neither HOST:PORT nor unix:PATH",
+        "other machines could deliver mail there",
+        "cannot be listened on",
     ):
         assert any(words in line for line in refused), (words, shown)
     assert "nowhere.example.org does not exist in the DNS" in shown
     assert not mailbox.mails
-    assert load_settings(folder / "third-thursday.toml", {}).database.url == "sqlite:///var/choir.sqlite"
+    settings = load_settings(folder / "third-thursday.toml", {})
+    assert settings.database.url == "sqlite:///var/choir.sqlite"
+    assert (settings.inbox.lmtp, settings.inbox.plus_addressing) == ("unix:lmtp", False)
+    assert not (folder / "lmtp").exists()
 
 
 async def test_without_a_relay_nothing_is_secret(folder: Path) -> None:
@@ -233,6 +254,7 @@ async def test_without_a_relay_nothing_is_secret(folder: Path) -> None:
             ("web address", "https://meet.choir.example.org"),
             ("which port", str(free_loopback_port())),
             ("relay's name", ""),
+            NO_INBOX,
         ],
         "--file",
         "choir.toml",
@@ -250,6 +272,47 @@ async def test_without_a_relay_nothing_is_secret(folder: Path) -> None:
         "ward-round-chor",
         "second",
     ]
+
+
+@pytest.mark.skipif(not have_dovecot(), reason="needs Dovecot, and to be root")
+async def test_a_refused_login_at_the_mailbox_is_one_line_and_asked_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Dovecot() as dovecot:
+        monkeypatch.setenv("SSL_CERT_FILE", str(dovecot.folder / "ca.pem"))
+        code, shown = await answered(
+            folder,
+            [
+                *COMMUNITY,
+                *TIMES,
+                ("Is that right?", ""),
+                *PLACES,
+                ("which port", str(free_loopback_port())),
+                ("relay's name", ""),
+                ("How do they come in", "imap"),
+                ("IMAP server", "localhost"),
+                ("Its port?", str(dovecot.imaps)),
+                ("user name", USER),
+                ("password", "wrong"),
+                ("Not accepted: mailbox: localhost refused the login", ""),  # Enter: the same server
+                ("Its port?", ""),
+                ("user name", ""),
+                ("password", MAILBOX_PASSWORD),
+                ("arrives there?", ""),
+                ("arrive there, too?", ""),
+            ],
+        )
+    assert code == 0, shown
+    assert shown.count("Not accepted") == 1 and shown.count("The mailbox can be read.") == 1
+    assert MAILBOX_PASSWORD not in shown and "wrong" not in shown
+    file = folder / "third-thursday.toml"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    settings = load_settings(file, {})
+    address = parse_imap(settings.inbox.imap)
+    assert (address.host, address.port, address.user) == ("localhost", dovecot.imaps, USER)
+    assert address.password == MAILBOX_PASSWORD
+    assert settings.community.inbox and settings.community.inbox.address == USER
+    assert settings.inbox.plus_addressing
 
 
 @pytest.mark.parametrize("asked", [0, 3, 6, 11])

@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from scheduler.delivery.compose import mime
 from scheduler.delivery.compose.bytes_template import quoted_printable
 from scheduler.delivery.compose.composer import CohortMessage, Composer, RecipientValues, template_values
+from scheduler.delivery.compose.template_words import install_translations
 from scheduler.delivery.compose.templates import tidy
 from scheduler.domain import calendar
 from scheduler.domain.community import Community
@@ -44,6 +45,7 @@ _ENVIRONMENT = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
+install_translations(_ENVIRONMENT)
 _BARE_CN = re.compile(r';CN=([^";:,]+);')
 _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False)
 

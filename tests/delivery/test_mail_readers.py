@@ -83,7 +83,6 @@ def test_names_and_topics_arrive_unchanged_or_are_refused_on_input(name: str, to
 
 
 @pytest.mark.proof
-@pytest.mark.short
 async def test_a_spam_filter_gives_every_kind_of_mail_less_than_one_point() -> None:
     if not shutil.which("spamassassin"):
         pytest.skip("needs SpamAssassin (Debian's package spamassassin)")

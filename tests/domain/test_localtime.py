@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.domain.localtime import format_clock, format_length, format_offset, local_time
+from scheduler.domain.localtime import (
+    WEEKDAYS,
+    format_clock,
+    format_day,
+    format_day_and_month,
+    format_length,
+    format_month,
+    format_offset,
+    local_time,
+)
 from scheduler.domain.occurrence import Occurrence, Series, preceding
 from scheduler.domain.zone import zone_tab_zones
 from tests.domain.oracle import shown
@@ -48,6 +57,71 @@ def test_twenty_years_of_meetings_are_at_the_oracles_minute_and_weekday(zone: st
         local = local_time(occurrence, OURS, zone=zone)
         # No zone has an offset with seconds after 2026.
         assert f"{local.starts_at.isoformat(timespec='minutes')} {local.weekday}" == line
+
+
+_WEEKDAYS = {
+    "sv": "måndag tisdag onsdag torsdag fredag lördag söndag".split(),
+    "ar": "الاثنين الثلاثاء الأربعاء الخميس الجمعة السبت الأحد".split(),
+    "zh-Hant": "星期一 星期二 星期三 星期四 星期五 星期六 星期日".split(),
+}
+
+
+@pytest.mark.parametrize("language", _WEEKDAYS)
+def test_a_meeting_is_at_the_oracles_minute_and_weekday_in_three_scripts(language: str) -> None:
+    spring_and_autumn = TWENTY_YEARS[2:12:8]
+    for zone in zone_tab_zones():
+        lines = shown(zone, [occurrence.starts for occurrence in spring_and_autumn])
+        for occurrence, line in zip(spring_and_autumn, lines, strict=True):
+            local = local_time(occurrence, OURS, zone=zone, language=language)
+            moment, _, weekday = line.partition(" ")
+            assert local.starts == moment[11:16]
+            assert local.weekday == _WEEKDAYS[language][WEEKDAYS.index(weekday)]
+            assert (
+                local.weekday in local.day and str(int(moment[8:10])) in local.day and local.day.isprintable()
+            )
+            assert local.starts in local.line and local.starts in local.span
+
+
+@pytest.mark.parametrize(
+    ("language", "day", "short", "month"),
+    [
+        ("en", "Thursday 14 January 2027", "Thursday 14 January", "January 2027"),
+        ("en-US", "Thursday, January 14, 2027", "Thursday, January 14", "January 2027"),
+        ("nb", "torsdag 14. januar 2027", "torsdag 14. januar", "januar 2027"),
+        ("de", "Donnerstag, 14. Januar 2027", "Donnerstag, 14. Januar", "Januar 2027"),
+        ("es", "jueves, 14 de enero de 2027", "jueves, 14 de enero", "enero de 2027"),
+        ("lv", "ceturtdiena, 2027. gada 14. janvāris", "ceturtdiena, 14. janvāris", "2027. gada janvāris"),
+        ("ar", "الخميس، 14 يناير 2027", "الخميس، 14 يناير", "يناير 2027"),
+        ("zh-Hans", "2027年1月14日星期四", "1月14日星期四", "2027年1月"),
+    ],
+)
+def test_dates_are_written_as_in_each_language(language: str, day: str, short: str, month: str) -> None:
+    moment = date(2027, 1, 14)
+    assert (
+        format_day(moment, language),
+        format_day_and_month(moment, language),
+        format_month(moment, language),
+    ) == (
+        day,
+        short,
+        month,
+    )
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", "6:05 pm"),
+        ("en-US", "6:05 pm"),
+        ("da", "6:05 PM"),
+        ("ar", "6:05 م"),
+        ("zh-Hant", "下午6:05"),
+        ("fi", "6:05 ip."),
+    ],
+)
+def test_a_twelve_hour_clock_has_latin_digits_and_a_colon_in_each_language(language: str, words: str) -> None:
+    assert format_clock(datetime(2027, 1, 14, 18, 5), "h12", language) == words
+    assert format_clock(datetime(2027, 1, 14, 18, 5), "h23", language) == "18:05"
 
 
 @pytest.mark.parametrize(

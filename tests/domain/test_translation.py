@@ -17,6 +17,7 @@ from scheduler.domain.translation import (
     language_for,
     language_name,
     language_of_country,
+    locale_for,
     shipped_language,
     translator,
 )
@@ -110,6 +111,13 @@ def test_a_member_s_locale_comes_before_their_country_and_that_before_the_commun
     assert language_for("pt", "BR", "nl") == "pt-BR"
     assert language_for("en-GB-u-hc-h12", "SE", "nl") == "en"
     assert language_for("en-US", "SE", "nl") == "en-US"
+
+
+def test_a_new_member_who_did_not_say_reads_the_language_of_their_country(write: Callable[..., None]) -> None:
+    for language in ("sv", "pt_BR", "zh_Hant"):
+        write(language, Hello="…")
+    found = [locale_for(country, "en-GB") for country in ("SE", "BR", "TW", "GB-SCT", "US", "BE", "DK", None)]
+    assert found == ["sv-SE", "pt-BR", "zh-Hant-TW", "en-GB", "en-GB", "en-GB", "en-GB", "en-GB"]
 
 
 def test_a_language_without_a_catalogue_is_not_used(write: Callable[..., None]) -> None:

@@ -25,7 +25,7 @@ from tests.domain.test_feed_template import OF_THREE, TWO
 from tests.installation import COMMUNITY, POLICIES, RETENTION, open_installation
 from tests.readers.tools import compiled, node_with, python_with
 
-pytestmark = [pytest.mark.proof, pytest.mark.short]
+pytestmark = pytest.mark.proof
 
 HERE = Path(__file__).parent
 FOLLOWED = HERE.parent / "domain" / "golden" / "two-of-three.ics"
@@ -181,18 +181,21 @@ def named(zone: str) -> str:
     return zone.replace("/", "-")
 
 
+@pytest.mark.short
 def test_ical_js(feeds: dict[str, Seen], program: Callable[[str], str]) -> None:
     program("npm")
     node, folder = node_with(NODE, NODE_READERS)
     check(feeds, lines([node, HERE / "icaljs.mjs", folder, *feeds]))
 
 
+@pytest.mark.short
 def test_node_ical(feeds: dict[str, Seen], program: Callable[[str], str]) -> None:
     program("npm")
     node, folder = node_with(NODE, NODE_READERS)
     check(feeds, lines([node, HERE / "nodeical.mjs", folder, *feeds]))
 
 
+@pytest.mark.short
 def test_libical_and_its_restriction_check(feeds: dict[str, Seen], program: Callable[[str], str]) -> None:
     for needed in ("cc", "pkg-config"):
         program(needed)
@@ -201,11 +204,13 @@ def test_libical_and_its_restriction_check(feeds: dict[str, Seen], program: Call
     check(feeds, lines([compiled(HERE / "libical.c", "libical"), *feeds]))
 
 
+@pytest.mark.short
 def test_recurring_ical_events(feeds: dict[str, Seen]) -> None:
     python = python_with("recurring", ["recurring-ical-events", "tzdata"])
     check(feeds, lines([python, "-c", _RECURRING, *feeds], PYTHONTZPATH=""))
 
 
+@pytest.mark.short
 def test_sabre_vobject(feeds: dict[str, Seen], program: Callable[[str], str]) -> None:
     if not Path("/usr/share/php/Sabre/VObject/autoload.php").exists():
         pytest.skip("needs sabre/vobject (Debian's package php-sabre-vobject)")
@@ -213,6 +218,7 @@ def test_sabre_vobject(feeds: dict[str, Seen], program: Callable[[str], str]) ->
     check(known, lines([program("php"), HERE / "sabre.php", *known]))
 
 
+@pytest.mark.short
 def test_vobject(feeds: dict[str, Seen]) -> None:
     def read() -> Iterator[tuple[str, str, int, int]]:
         for file in feeds:
@@ -362,6 +368,7 @@ async def test_vdirsyncer_fetches_each_meeting_once_and_khal_shows_its_hour(
         assert sorted(found) == sorted(seen.values())
 
 
+@pytest.mark.short
 def test_khal_shows_the_hours_of_the_followed_series_alone(feeds: dict[str, Seen], tmp_path: Path) -> None:
     bin_ = python_with("khal", ["khal", "vdirsyncer", "tzdata"]).parent
     (tmp_path / "khal").write_text(_KHAL.format(name="followed", folder=tmp_path))

@@ -44,7 +44,7 @@ async def take(
         database,
         rows,
         keys=KEYS,
-        locale="cy-GB",
+        locale="en-IE",
         invitations=invitations,
         now=now,
         all_series=all_series,

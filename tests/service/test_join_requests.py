@@ -420,7 +420,7 @@ async def test_an_old_link_to_confirm_says_that_it_has_run_out(installation: Ins
 def test_what_is_wrong_is_said_of_its_own_field(field: str, value: str, words: str) -> None:
     form, complaints = read_join_form({**GOOD, field: value})
     assert form is None and list(complaints) == [field]
-    assert words in complaints[field]
+    assert words in complaints[field].message
 
 
 def test_names_of_every_script_are_taken_as_they_are() -> None:

@@ -207,6 +207,8 @@ async def test_a_folder_that_was_renamed_is_made_again(
     assert server.count("Read", user=user) == server.count("Third Thursday/review", user=user) == 1
 
 
+@pytest.mark.proof
+@pytest.mark.short
 @needs_dovecot
 async def test_what_cannot_be_moved_is_handled_all_the_same_and_once(
     installation: Installation, monkeypatch: pytest.MonkeyPatch

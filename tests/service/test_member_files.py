@@ -36,7 +36,7 @@ async def test_somebody_new_is_active_from_now_on(database: Database) -> None:
 
 async def test_a_row_without_a_locale_has_the_communitys(database: Database) -> None:
     await take(database, [row("ann@example.org", locale=None), row("bo@example.org", locale="sv-SE")])
-    assert [member.locale for member in await everybody(database)] == ["cy-GB", "sv-SE"]
+    assert [member.locale for member in await everybody(database)] == ["en-IE", "sv-SE"]
 
 
 async def test_the_same_file_twice_changes_nothing_and_wakes_nobody(

@@ -32,7 +32,7 @@ async def add(database: Database, *, returning: bool = False, **details: Any) ->
         database,
         Details(**{"address": ANN, "zone": "Europe/London", **details}),
         keys=KEYS,
-        locale="cy-GB",
+        locale="en-IE",
         now=NOW,
         returning=returning,
     )
@@ -52,7 +52,7 @@ async def test_a_member_added_by_hand_is_active_at_once(database: Database) -> N
 
 
 async def test_without_a_locale_the_communitys_holds(database: Database) -> None:
-    assert (await add(database)).locale == "cy-GB"
+    assert (await add(database)).locale == "en-IE"
 
 
 async def test_the_zone_of_a_country_with_one_above_the_others_is_assumed(database: Database) -> None:

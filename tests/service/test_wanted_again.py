@@ -609,7 +609,6 @@ def test_whatever_was_done_everybody_invited_holds_each_meeting_exactly_once_pro
 
 
 @pytest.mark.proof
-@pytest.mark.short
 def test_whatever_was_done_the_same_holds_on_postgresql(postgres_server: str) -> None:
     class OnPostgres(Meetings):
         url = postgres_server

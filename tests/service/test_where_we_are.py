@@ -27,7 +27,7 @@ def test_a_country_of_few_is_not_named_and_other_numbers_are_rounded_down(
     count: int, words: str | None
 ) -> None:
     shown = countries_shown({("NZ", "Pacific/Auckland"): count})
-    assert [country.words for country in shown] == ([words] if words else [])
+    assert [country.words() for country in shown] == ([words] if words else [])
 
 
 def test_the_order_of_the_countries_tells_no_more_than_their_numbers() -> None:
@@ -53,7 +53,7 @@ async def test_only_active_and_paused_members_are_counted(installation: Installa
         people = [(f"{status}{number}", "Asia/Tokyo") for number in range(2)]
         await installation.join(*people, country="JP", status=status, active_since=active_since)
     shown = await where_we_are(installation.database)
-    assert [(country.code, country.words) for country in shown] == [("JP", "a few")]
+    assert [(country.code, country.words()) for country in shown] == [("JP", "a few")]
 
 
 def test_the_map_highlights_countries_and_shows_a_small_one_as_a_dot() -> None:

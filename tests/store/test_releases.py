@@ -32,13 +32,13 @@ def second_postgres_url(postgres_url: str, postgres_server: str) -> Iterator[str
 
 
 def made(version: str, folder: Path, postgres_url: str) -> Path:
-    """Return the path of a release's backup; its dump is beside it. "this" stands for this version."""
+    """Return the folder with a release's backup and dump. "this" stands for this version."""
     if version != "this":
-        return RELEASES / f"{version}.sqlite"
+        return RELEASES
     program = Path(sys.executable).with_name("third-thursday")
     script = [sys.executable, str(RELEASES / "make.py"), "this", str(folder), "--postgres", postgres_url]
     subprocess.run([*script, "--program", str(program)], check=True)
-    return folder / "this.sqlite"
+    return folder
 
 
 def rows(database: Database) -> dict[str, int]:
@@ -59,20 +59,22 @@ def rows(database: Database) -> dict[str, int]:
 @pytest.mark.parametrize(
     "version",
     [
-        *sorted(file.stem for file in RELEASES.glob("*.sqlite")),
+        *sorted(file.name.removesuffix(".sqlite.gz") for file in RELEASES.glob("*.sqlite.gz")),
         pytest.param("this", marks=pytest.mark.proof),
     ],
 )
 def test_a_database_of_every_release_can_be_upgraded(
     version: str, tmp_path: Path, postgres_url: str, second_postgres_url: str
 ) -> None:
-    backup = made(version, tmp_path, second_postgres_url)
+    folder = made(version, tmp_path, second_postgres_url)
+    backup = tmp_path / "backup.sqlite"
+    backup.write_bytes(gzip.decompress((folder / f"{version}.sqlite.gz").read_bytes()))
     require_backup(backup)
     restored = tmp_path / "restored.sqlite"
     restore_backup(backup, restored, facts={}, now=datetime(2026, 11, 28, tzinfo=UTC))
     programs = postgres_programs()
     assert programs
-    dump = gzip.decompress(backup.with_suffix(".sql.gz").read_bytes())
+    dump = gzip.decompress((folder / f"{version}.sql.gz").read_bytes())
     subprocess.run(
         [programs / "psql", "--quiet", f"--dbname={postgres_url}"],
         input=dump,

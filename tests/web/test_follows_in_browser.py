@@ -14,7 +14,7 @@ from scheduler.domain.token import Purpose
 from tests.installation import POLICIES, Installation, address_of, open_installation
 from tests.web.conftest import make_app
 from tests.web.serving import served
-from tests.web.test_accessible import violations
+from tests.web.test_accessible import LOOKS, violations
 from tests.web.test_any_form import own_tokens
 from tests.web.test_follows import ALL, JOURNAL, accept, followed, link_to_confirm, status
 
@@ -120,8 +120,7 @@ async def test_a_visitor_joins_for_one_series_follows_another_and_unfollows_from
 
 
 @pytest.mark.proof
-@pytest.mark.short
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 320)])
+@pytest.mark.parametrize(("scheme", "width"), LOOKS)
 async def test_no_page_of_several_series_is_too_wide_or_hard_to_use(
     address: str, browser: "Browser", installation: Installation, scheme: str, width: int
 ) -> None:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from scheduler.store import service_state
 from scheduler.web.feed_cache import FeedCache
 from scheduler.web.response_cache import ResponseCache
 from tests.installation import Installation
+from tests.languages import catalogues_in, write_catalogue
 from tests.web.conftest import OF_ONE_ANSWER
 
 FEED = "/calendar.ics"
@@ -240,12 +242,19 @@ async def test_what_is_one_persons_own_or_not_there_is_never_kept(
 
 
 async def test_visitors_of_different_languages_do_not_get_each_others_pages(
-    watched: FeedCache, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    watched: FeedCache, visitor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     paths = made(monkeypatch)
-    for language in ("de", "fr", "de", "fr"):
-        await visitor.get("/", headers={"Accept-Language": language})
-    assert len(paths) == 2
+    for language in ("de", "fr"):
+        write_catalogue(tmp_path, language)
+    with catalogues_in(tmp_path):
+        for accepted in ("de", "fr", "de-AT, fr;q=0.9", "tlh, fr", "de;q=0.1, fr;q=0.2"):
+            page = await visitor.get("/", headers={"Accept-Language": accepted})
+            assert (
+                f'<html lang="{"de" if accepted.startswith("de") and "0.1" not in accepted else "fr"}"'
+                in page.text
+            )
+    assert len(paths) == 2, "each language is made once, however a browser asks for it"
 
 
 async def test_endless_made_up_addresses_do_not_fill_the_memory(

@@ -14,9 +14,9 @@ _ISOLATED = Markup("\N{FIRST STRONG ISOLATE}%s\N{POP DIRECTIONAL ISOLATE}")
 def install_translations(environment: Environment) -> None:
     """Let the templates of an environment use `{% trans %}`, `_()` and `pgettext()`.
 
-    The filter `isolated` keeps a name of another direction from changing the order of the words around it, in HTML.
     They are in the language of the variable `language`, or in English without it. A template that is imported sees the
-    variable only if it is imported `with context`.
+    variable only if it is imported `with context`. In HTML the filter `isolated` keeps a name of another direction from
+    changing the order of the words around it.
     """
     environment.add_extension("jinja2.ext.i18n")
     environment.policies["ext.i18n.trimmed"] = True

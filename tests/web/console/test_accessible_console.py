@@ -23,7 +23,7 @@ from tests.web.console.clocks import HOURS_WITHOUT_A_CLOCK
 from tests.web.console.conftest import sign_in_link
 from tests.web.console.test_member_files import CSV
 from tests.web.console.test_returns import HOSTILE
-from tests.web.test_accessible import record_past, violations
+from tests.web.test_accessible import LOOKS, record_past, violations
 from tests.web.test_any_form import KEY
 from tests.web.test_people import show_people
 
@@ -124,9 +124,9 @@ async def faults(page: "Page", width: int) -> list[str]:
 
 
 @pytest.mark.proof
-@pytest.mark.short
+@pytest.mark.parametrize(("scheme", "width"), LOOKS)
 async def test_axe_finds_nothing_on_any_page_of_the_console(
-    address: str, browser: "Browser", installation: Installation
+    address: str, browser: "Browser", installation: Installation, scheme: str, width: int
 ) -> None:
     await installation.change("Ann", role="convenor")
     # The invitation, whose mail has a page.
@@ -136,30 +136,24 @@ async def test_axe_finds_nothing_on_any_page_of_the_console(
     async with httpx.AsyncClient(base_url=address) as asking:
         link = await sign_in_link(installation, asking, "Ann")
     found: dict[str, list[str]] = {}
-    session, messages = None, list[str]()
-    for scheme, width in (("light", 1280), ("dark", 320)):
-        context = await browser.new_context(
-            color_scheme="dark" if scheme == "dark" else "light",
-            viewport={"width": width, "height": 700},
-            storage_state=session,
-        )
-        page = await context.new_page()
-        page.on("console", lambda message: messages.append(message.text))
-        if session is None:
-            await page.goto(address + link)
-            found[f"{scheme} {link}"] = await faults(page, width)
-            await page.get_by_role("button", name="Sign in").click()
-            await page.wait_for_url(f"{address}/convenor/")
-            session = await context.storage_state()
-        for path in every:
-            answer = await page.goto(address + path)
-            assert answer
-            is_there = answer.status == 200 and page.url == address + path
-            found[f"{scheme} {path}"] = (
-                [*await faults(page, width), *messages] if is_there else [f"{answer.status} {page.url}"]
-            )
-            messages.clear()
-        await context.close()
+    messages = list[str]()
+    context = await browser.new_context(
+        color_scheme="dark" if scheme == "dark" else "light",
+        viewport={"width": width, "height": 700},
+    )
+    page = await context.new_page()
+    page.on("console", lambda message: messages.append(message.text))
+    await page.goto(address + link)
+    found[link] = await faults(page, width)
+    await page.get_by_role("button", name="Sign in").click()
+    await page.wait_for_url(f"{address}/convenor/")
+    for path in every:
+        answer = await page.goto(address + path)
+        assert answer
+        is_there = answer.status == 200 and page.url == address + path
+        found[path] = [*await faults(page, width), *messages] if is_there else [f"{answer.status} {page.url}"]
+        messages.clear()
+    await context.close()
     wrong = {path: faults for path, faults in found.items() if faults}
     assert not wrong, json.dumps(wrong, indent=1)
 

@@ -41,7 +41,8 @@ async def invited(installation: Installation) -> Installation:
     return installation
 
 
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.proof
+@pytest.mark.parametrize("width", [pytest.param(360, marks=pytest.mark.short), 1280])
 async def test_a_convenor_moves_a_meeting_tells_members_and_writes_a_notice_with_the_keyboard(
     address: str, browser: "Browser", invited: Installation, width: int
 ) -> None:

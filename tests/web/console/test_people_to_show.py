@@ -152,6 +152,8 @@ async def test_the_page_about_us_is_written_changed_and_restored(
     assert [act for _, act, _ in await acts(installation)] == ["about-saved", "about-saved", "about-restored"]
 
 
+@pytest.mark.proof
+@pytest.mark.short
 async def test_a_member_is_shown_with_a_photo_and_withdraws_it_and_a_stranger_writes(
     address: str, browser: "Browser", installation: Installation
 ) -> None:

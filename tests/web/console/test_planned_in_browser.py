@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.installation import Installation
 from tests.web.console.test_journeys import open_console
 from tests.web.console.test_meetings import PATH
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 
+@pytest.mark.proof
+@pytest.mark.short
 async def test_a_convenor_holds_and_releases_a_reminder_and_sends_the_follow_up(
     address: str, browser: "Browser", installation: Installation
 ) -> None:

@@ -172,6 +172,8 @@ async def test_a_sheet_is_looked_at_row_by_row_and_imported_once(
     assert refused.status_code == 422 and "no column says which meeting" in refused.text
 
 
+@pytest.mark.proof
+@pytest.mark.short
 async def test_sixty_messy_months_come_in_and_clean_language_is_found_by_a_mistyped_search(
     address: str, browser: "Browser", installation: Installation
 ) -> None:

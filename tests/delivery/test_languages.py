@@ -192,6 +192,18 @@ def test_what_stands_in_an_arabic_sentence_keeps_its_direction_but_links_are_lef
 
 
 @pytest.mark.usefixtures("pseudo_catalogues")
+def test_a_member_without_a_name_is_greeted_in_their_language() -> None:
+    for locale, greeting in (
+        ("en-GB", "Dear friend,"),
+        ("de-DE", "Hallo liebes Mitglied!"),
+        ("ar-EG", "بكم"),
+    ):
+        cohort = at(REMINDER, MEI.zone, locale)
+        nameless = personal(cohort, MEI._replace(name=""))
+        mail = received(composer().compose(cohort).message(nameless, date=DATE))
+        assert greeting in mail.text and greeting in mail.html
+
+
 def test_the_community_s_language_is_for_members_whose_own_we_do_not_have() -> None:
     swedish: Community = replace(COMMUNITY, language="sv")
     for locale, language in (("ro-RO", "sv"), ("da-DK", "da"), ("ro-DE", "de"), ("en-GB", "en")):

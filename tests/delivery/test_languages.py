@@ -191,7 +191,6 @@ def test_what_stands_in_an_arabic_sentence_keeps_its_direction_but_links_are_lef
     assert counted[0] == counted[1]
 
 
-@pytest.mark.usefixtures("pseudo_catalogues")
 def test_a_member_without_a_name_is_greeted_in_their_language() -> None:
     for locale, greeting in (
         ("en-GB", "Dear friend,"),
@@ -204,6 +203,7 @@ def test_a_member_without_a_name_is_greeted_in_their_language() -> None:
         assert greeting in without_isolates(mail.text) and greeting in without_isolates(mail.html)
 
 
+@pytest.mark.usefixtures("pseudo_catalogues")
 def test_the_community_s_language_is_for_members_whose_own_we_do_not_have() -> None:
     swedish: Community = replace(COMMUNITY, language="sv")
     for locale, language in (("ro-RO", "sv"), ("da-DK", "da"), ("ro-DE", "de"), ("en-GB", "en")):

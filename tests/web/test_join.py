@@ -32,7 +32,7 @@ async def test_the_form_asks_and_preselects_what_the_browser_says(visitor: httpx
     page = await visitor.get("/join?zone=Asia/Kolkata", headers={"Accept-Language": "cy-GB,fr;q=0.5"})
     assert '<option value="Asia/Kolkata" selected>Kolkata</option>' in page.text
     assert re.search(r'<option value="cy" lang="cy" selected>', page.text)
-    assert '<option value="GB-WLS">Wales</option>' in page.text
+    assert '<option value="GB-WLS">Cymru</option>' in page.text
     assert "Set-Cookie" not in page.headers
 
 

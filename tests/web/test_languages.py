@@ -113,7 +113,9 @@ async def test_every_page_of_a_member_opens_in_every_language(
     ):
         assert (await visitor.get(path)).status_code == 200, path
     me = f"/me/{own[Purpose.PREFERENCES]}"
-    moving = await visitor.post(me, data={**DETAILS, "zone": "America/Lima", "locale": locale or "en"})
+    moving = await visitor.post(
+        f"{me}?lang=en", data={**DETAILS, "zone": "America/Lima", "locale": locale or "en"}
+    )
     assert moving.status_code == 200 and "Change your time zone from Auckland to Lima?" in moving.text
     assert (await visitor.post(me, data={**DETAILS, "locale": locale or "en"})).status_code == 303
     assert (await visitor.get(me)).status_code == 200

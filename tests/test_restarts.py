@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.delivery.receiver import Receiver, Taken
-from tests.domain.oracle import shown
+from tests.domain.oracle import nine_o_clock
 from tests.installation import address_of
 from tests.service.test_fortnight import KEY, START, by_kind, check, people
 
@@ -193,20 +193,6 @@ async def test_reminders_follow_a_meeting_that_is_moved_by_a_week_after_the_invi
             )
 
 
-def nine_o_clock(zone: str, days_before: int) -> datetime:
-    """Return the instant of 09:00 in `zone`, by the oracle, this many days before the meeting's date there."""
-    meeting = datetime.fromisoformat(shown(zone, [START])[0].split()[0])
-    nine_o_clock_there = f"{(meeting - timedelta(days=days_before)):%Y-%m-%d}T09:00"
-    quarters = [
-        START - timedelta(days=days_before + 2) + timedelta(minutes=15 * n) for n in range(4 * 24 * 3)
-    ]
-    return next(
-        instant
-        for instant, local_time in zip(quarters, shown(zone, quarters), strict=True)
-        if local_time.startswith(nine_o_clock_there)
-    )
-
-
 async def test_fourteen_hundred_members_in_every_zone_get_each_mail_once_within_a_minute_of_its_due_instant(
     tmp_path: Path,
 ) -> None:
@@ -216,7 +202,7 @@ async def test_fourteen_hundred_members_in_every_zone_get_each_mail_once_within_
     dues = Counter({START - timedelta(hours=1): len(everybody)})
     for zone, count in zones.items():
         for days in (14, 1):
-            dues[nine_o_clock(zone, days)] += count
+            dues[nine_o_clock(zone, START, days)] += count
     async with installed(tmp_path, everybody) as (here, receiver):
         expected = 0
         for due, count in sorted(dues.items()):

@@ -182,7 +182,7 @@ def test_the_shortcut_for_plain_names_and_addresses_gives_the_same_result(
     name: str, local: str, domain: str
 ) -> None:
     address = f"{local}@{domain}"
-    assert mime.recipient(name, address) == mime._encode(name, address)
+    assert mime.recipient(name, address) == mime._encode(name, address, "en")
 
 
 @settings(max_examples=200, deadline=None)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from scheduler.domain.community import Community
 from scheduler.domain.policy import Kind
-from scheduler.domain.translation import direction, is_available, translator
+from scheduler.domain.translation import direction, is_available, translator, without_isolates
 from tests.delivery.mails import (
     CANCELLATION,
     COHORTS,
@@ -189,6 +189,18 @@ def test_what_stands_in_an_arabic_sentence_keeps_its_direction_but_links_are_lef
     assert "text-align: right" in mail.html and "text-align: left" not in mail.html
     counted = mail.text.count("\N{FIRST STRONG ISOLATE}"), mail.text.count("\N{POP DIRECTIONAL ISOLATE}")
     assert counted[0] == counted[1]
+
+
+def test_a_member_without_a_name_is_greeted_in_their_language() -> None:
+    for locale, greeting in (
+        ("en-GB", "Dear friend,"),
+        ("de-DE", "Hallo liebes Mitglied!"),
+        ("ar-EG", "مرحبًا بكم،"),
+    ):
+        cohort = at(REMINDER, MEI.zone, locale)
+        nameless = personal(cohort, MEI._replace(name=""))
+        mail = received(composer().compose(cohort).message(nameless, date=DATE))
+        assert greeting in without_isolates(mail.text) and greeting in without_isolates(mail.html)
 
 
 @pytest.mark.usefixtures("pseudo_catalogues")

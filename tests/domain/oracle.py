@@ -3,7 +3,7 @@
 import os
 import subprocess
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib.resources import files
 
 
@@ -32,3 +32,17 @@ def instants(zone: str, walls: Sequence[datetime]) -> list[int]:
         env={**os.environ, "TZ": zone, "TZDIR": str(files("tzdata") / "zoneinfo"), "LC_ALL": "C"},
     )
     return [int(line) for line in done.stdout.split()]
+
+
+def nine_o_clock(zone: str, start: datetime, days_before: int) -> datetime:
+    """Return the instant of 09:00 in `zone` this many days before the date there at `start`."""
+    meeting = datetime.fromisoformat(shown(zone, [start])[0].split()[0])
+    nine_o_clock_there = f"{(meeting - timedelta(days=days_before)):%Y-%m-%d}T09:00"
+    quarters = [
+        start - timedelta(days=days_before + 2) + timedelta(minutes=15 * n) for n in range(4 * 24 * 3)
+    ]
+    return next(
+        instant
+        for instant, local_time in zip(quarters, shown(zone, quarters), strict=True)
+        if local_time.startswith(nine_o_clock_there)
+    )

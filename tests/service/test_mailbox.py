@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -22,6 +23,7 @@ from scheduler.service.inbound import Handled, ingest
 from scheduler.service.mailbox import MOST_FAILURES, MailboxReader, OAuthLogin
 from scheduler.service.returned_mail import messages_for_review
 from scheduler.store import service_state
+from tests.conftest import CopyDatabase
 from tests.installation import COMMUNITY, Installation, open_installation
 from tests.mail_servers import PASSWORD, USER, Dovecot, have_dovecot
 
@@ -30,19 +32,19 @@ needs_dovecot = pytest.mark.skipif(not have_dovecot(), reason="needs root and De
 
 
 @pytest.fixture
-async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
-    async with open_installation(tmp_path, NOW) as installation:
+async def installation(tmp_path: Path, copy_database: CopyDatabase) -> AsyncIterator[Installation]:
+    async with open_installation(tmp_path, NOW, url=await copy_database()) as installation:
         await installation.join(("Bo", "Pacific/Auckland"))
         yield installation
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Dovecot]:
-    with Dovecot(users=[f"{name}@example.net" for name in "abcdefghijklm"]) as server:
+    with Dovecot(users=[f"{name}@example.net" for name in ascii_lowercase]) as server:
         yield server
 
 
-_users = iter("abcdefghijklm")
+_users = iter(ascii_lowercase)
 
 
 @pytest.fixture

@@ -19,12 +19,12 @@ from scheduler.delivery.compose.links import links_of, purposes_of
 from scheduler.delivery.compose.markdown import as_html, as_text
 from scheduler.delivery.compose.mime import (
     CALENDAR,
-    NAMELESS,
     Recipient,
     header,
     list_id_words,
     mailbox_words,
     mime,
+    nameless,
     recipient,
     text_words,
 )
@@ -196,6 +196,7 @@ class CohortMessage:
         self._signer = signer
         self._compiled: dict[tuple[bool, bool], _CompiledBody] = {}
         self._date: tuple[datetime | None, bytes] = (None, b"")
+        self._language = language_of(cohort, community)
         self._host = ascii_domain(community.domain).encode("ascii")
         self._purposes = purposes_of(cohort.kind, cohort.words)
         self._leave = self._purposes.index(Purpose.LEAVE)
@@ -222,7 +223,7 @@ class CohortMessage:
         try:
             if not b"".join((personal.message, personal.invited, personal.uid, *personal.tokens)).isalnum():
                 raise ValueError("a token or an identifier has characters other than letters and digits")
-            to = recipient(personal.name, personal.address)
+            to = recipient(personal.name, personal.address, self._language)
             own_headers = self._own_headers(personal, to.to, date)
             compiled = self._compile(assumed=personal.assumed, calendar=bool(personal.uid))
             body = compiled.body.pieces(self._values(personal, to))
@@ -268,7 +269,7 @@ class CohortMessage:
             self._date = date, b"Date: %b\r\n" % formatted.encode()
         headers = b"Message-ID: <%b@%b>\r\n%b%b" % (personal.message, self._host, self._date[1], to)
         if self._own_subject:
-            name = isolated_in_subject(require_line(personal.name, "name") or NAMELESS)
+            name = isolated_in_subject(require_line(personal.name, "name") or nameless(self._language))
             headers += header("Subject", *text_words(name.join(self._own_subject[::2])))
         if personal.invited:
             invitation_id = b"<%b@%b>\r\n" % (personal.invited, self._host)
@@ -356,7 +357,7 @@ class Composer:
         }
         pieces = self._templates.text(kind, values, blanks).pieces
         filled = (
-            piece if not place % 2 else name or "friend" if piece == _NAME else LINK_IN_PREVIEW
+            piece if not place % 2 else name or nameless(language) if piece == _NAME else LINK_IN_PREVIEW
             for place, piece in enumerate(pieces)
         )
         return Preview(subject, "".join(filled).rpartition("\n---\n")[0].strip("\n"))

@@ -16,6 +16,7 @@ from scheduler.delivery.compose.bytes_template import BytesTemplate, fold_line, 
 from scheduler.domain.address import ascii_domain
 from scheduler.domain.calendar import Method, attendee_words
 from scheduler.domain.text import require_line
+from scheduler.domain.translation import translator
 
 Pieces = Sequence[bytes | str]
 """Bytes and, as `str`, the names of blanks."""
@@ -162,8 +163,10 @@ def _encoded(text: str) -> list[str]:
     return Header(text, "utf-8", maxlinelen=_LONGEST_ENCODED).encode(linesep="\n").split("\n ")
 
 
-NAMELESS = "friend"
-"""The greeting for a member whose name we do not know."""
+def nameless(language: str) -> str:
+    """Return what a greeting calls a member whose name we do not know."""
+    return translator(language).pgettext("in a greeting, in place of a name", "friend")
+
 
 # A name and an address that need no encoding in any place.
 _PLAIN_ADDRESS = r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*@[A-Za-z0-9.-]+"
@@ -189,8 +192,8 @@ class Recipient(NamedTuple):
     calendar_address: bytes
 
 
-def recipient(name: str, address: str) -> Recipient:
-    """Return the name and address of a member, encoded for every place.
+def recipient(name: str, address: str, language: str = "en") -> Recipient:
+    """Return the name and address of a member, encoded for every place; `language` is that of the mail.
 
     Raises Refused where one of them has a character that a line must not have, and ValueError where the address
     cannot be written in a header.
@@ -210,14 +213,14 @@ def recipient(name: str, address: str) -> Recipient:
             fold = b"" if len(word) + len(at) <= _ONE_LINE else b"\r\n"
             to = b"To: %b%b <%b>\r\n" % (word.encode(), fold, at)
             return Recipient(to, shown, shown, at, at, octets, at)
-    return _encode(name, address)
+    return _encode(name, address, language)
 
 
-def _encode(name: str, address: str) -> Recipient:
+def _encode(name: str, address: str, language: str) -> Recipient:
     name = require_line(name, "name")
     address = ascii_domain(require_line(address, "address"))
     words, path = attendee_words(name, address)
-    greeting_name = name or NAMELESS
+    greeting_name = name or nameless(language)
     return Recipient(
         to=header("To", *mailbox_words(name, address)),
         name=quoted_printable(greeting_name),

@@ -12,7 +12,7 @@ from email.message import EmailMessage
 from markupsafe import escape
 
 from scheduler.delivery.compose.composer import CohortMessage, RecipientValues
-from scheduler.delivery.compose.mime import NAMELESS
+from scheduler.delivery.compose.mime import nameless
 
 _NAME = "Recipient0c5f1e8d4b7a49f2"
 _ADDRESS = "recipient0c5f1e8d4b7a49f2@example.org"
@@ -24,6 +24,7 @@ HIDDEN = "…"
 """What is shown in place of a member's secret token."""
 
 _TOKENS = re.compile(rf"{_SECRET}[0-9A-Za-z]*")
+_LANGUAGE = re.compile(r'<html lang="([\w-]+)"')
 _SECRET_LINK = re.compile(rf'\shref="[^"]*{_SECRET}[^"]*"')
 
 
@@ -64,8 +65,9 @@ def show(rendering: bytes, *, name: str, address: str) -> ShownMail:
         for part in message.walk()
         if not part.is_multipart() and not part.is_attachment()
     }
-    plain = {_NAME: name or NAMELESS, _ADDRESS: address}
     html = _SECRET_LINK.sub("", parts.get("text/html", ""))
+    language = _LANGUAGE.search(html)
+    plain = {_NAME: name or nameless(language[1] if language else "en"), _ADDRESS: address}
     return ShownMail(
         sender=str(message["From"] or ""),
         subject=_filled(str(message["Subject"] or ""), plain),

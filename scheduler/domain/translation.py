@@ -8,7 +8,6 @@ from pathlib import Path
 from struct import error as StructError  # noqa: N812 - it is an error
 from typing import Literal, Protocol, cast
 
-from babel import Locale
 from babel.core import get_global, parse_locale
 from babel.languages import get_official_languages
 
@@ -36,6 +35,31 @@ LANGUAGES: Mapping[str, str] = {
     "fi": "fi",
 }
 """The languages that there are, as BCP 47 tags, each with its locale in CLDR. `pt` is the Portuguese of Portugal."""
+
+# From the CLDR, which takes long to read for all languages.
+_NAMES = {
+    "en": "English",
+    "sv": "svenska",
+    "da": "dansk",
+    "nb": "norsk bokmål",
+    "is": "íslenska",
+    "nl": "Nederlands",
+    "de": "Deutsch",
+    "fr": "français",
+    "it": "italiano",
+    "es": "español",
+    "pt": "português (Portugal)",
+    "pt-BR": "português (Brasil)",
+    "sl": "slovenščina",
+    "et": "eesti",
+    "lv": "latviešu",
+    "cy": "Cymraeg",
+    "ar": "العربية",
+    "zh-Hans": "简体中文",
+    "zh-Hant": "繁體中文",
+    "pl": "polski",
+    "fi": "suomi",
+}
 
 AMERICAN = "en-US"
 """Not a language of its own: English with the dates of the United States."""
@@ -261,12 +285,6 @@ def language_for(locale: str, country: str | None, default: str) -> str:
     return "en"
 
 
-@cache
-def cldr_locale(language: str) -> Locale:
-    """Return the locale of CLDR that has the dates and names of a language."""
-    return Locale.parse("en_US" if language == AMERICAN else LANGUAGES[language])
-
-
 def direction(language: str) -> Literal["ltr", "rtl"]:
     """Return the direction in which a language is written, for the attribute `dir`."""
     return "rtl" if language == "ar" else "ltr"
@@ -274,10 +292,4 @@ def direction(language: str) -> Literal["ltr", "rtl"]:
 
 def language_name(language: str) -> str:
     """Return the name of a language as its speakers write it, for a menu: `svenska`, `português (Brasil)`."""
-    own = {
-        "pt": "português (Portugal)",
-        "pt-BR": "português (Brasil)",
-        "zh-Hans": "简体中文",
-        "zh-Hant": "繁體中文",
-    }
-    return own.get(language) or cldr_locale(language).get_language_name() or language
+    return _NAMES[language]

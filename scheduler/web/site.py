@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from scheduler.delivery.compose.message_writer import MessageWriter
-from scheduler.delivery.compose.template_words import install_translations
+from scheduler.delivery.compose.template_words import install_translations, words_lang
 from scheduler.domain.cldr import cldr
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
@@ -148,13 +148,14 @@ def render_page(
     """Return the page that `template` makes of `values`, in its reader's language. `status` is that of HTTP."""
     site, asked = site_of(connection), ""
     if template.startswith(_ENGLISH_ONLY):
-        words: dict[str, Any] = {"language": "en", "dir": "ltr", "language_menu": []}
+        words: dict[str, Any] = {"language": "en", "dir": "ltr", "language_menu": [], "words_lang": ""}
     else:
         asked, language = asked_language(connection), page_language(connection, site.community)
         words = {
             "language": language,
             "dir": direction(language),
             "language_menu": menu(connection, language),
+            "words_lang": words_lang(site.community.language, language),
         }
         headers = {"Vary": "Accept-Language", **(headers or {})}
     html = site.templates.get_template(template).render(

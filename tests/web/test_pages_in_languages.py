@@ -11,11 +11,12 @@ import httpx
 import pytest
 
 from scheduler.domain.token import Purpose
+from scheduler.service.occurrences import Change, amend
 from scheduler.web.language import accepted_tags, links_in_language
 from tests.installation import Installation
 from tests.languages import catalogues_in, others, pseudo, write_catalogue
 from tests.web.conftest import PAGES
-from tests.web.test_accessible import address, fresh_token, pages, record_past, violations
+from tests.web.test_accessible import KEY, address, fresh_token, pages, record_past, violations
 from tests.web.test_any_form import own_tokens
 from tests.web.test_join import GOOD
 
@@ -202,6 +203,18 @@ def test_each_word_of_a_template_is_marked_for_translation_in_whichever_state_it
     between = re.findall(r">([^<>]*)<", f">{words}<")
     unmarked = [text for text in (*literals, *between) if re.search("[A-Za-z]{2,}", _DATA.sub("", text))]
     assert unmarked == []
+
+
+@pytest.mark.usefixtures("foreign_words")
+async def test_what_convenors_wrote_says_that_it_is_in_the_community_s_language(
+    visitor: httpx.AsyncClient, installation: Installation
+) -> None:
+    change = Change(topic="Kind words", description="We listen.")
+    await amend(installation.database, installation.by_slug, KEY, change, now=installation.clock.now())
+    for path, words in (("/", "Kind words"), (f"/meetings/{KEY}", "We listen.")):
+        for language, attributes in (("ar", ' lang="en" dir="ltr"'), ("en", "")):
+            page = (await visitor.get(f"{path}?lang={language}")).text
+            assert re.search(rf'<p class="[^"]+"{attributes}>(?:<a [^>]+>)?{words}', page), (path, language)
 
 
 @pytest.mark.usefixtures("foreign_words")

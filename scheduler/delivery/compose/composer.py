@@ -29,6 +29,7 @@ from scheduler.delivery.compose.mime import (
     text_words,
 )
 from scheduler.delivery.compose.notice_words import isolated_in_subject, words_for_templates
+from scheduler.delivery.compose.template_words import words_lang
 from scheduler.delivery.compose.templates import Blanks, Templates, TextTemplate
 from scheduler.delivery.compose.weekly_words import own_and_home, weekly_values
 from scheduler.delivery.compose.wording import Meeting, as_told, describe_meeting
@@ -45,7 +46,7 @@ from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import CHANGES, IN_ADVANCE, MEETING, REPLIES, TO_CONVENORS, Kind
 from scheduler.domain.text import counted, require_line
 from scheduler.domain.token import Purpose, leave_address, leave_by_subject
-from scheduler.domain.translation import direction, is_english, language_for, without_isolates
+from scheduler.domain.translation import direction, language_for, without_isolates
 from scheduler.domain.weekly_report import WeeklyReport
 from scheduler.domain.zone import city
 
@@ -405,17 +406,8 @@ def _in_language(cohort: Cohort, language: str) -> Cohort:
     )
 
 
-def _lang(language: str) -> Markup:
-    """Return the attribute for what convenors wrote, which is in the community's language."""
-    return Markup(' lang="%s" dir="%s"') % (language, direction(language))
-
-
 def _with_lang(words: Markup, attribute: object) -> Markup:
     return Markup("<div%s>%s</div>") % (attribute, words) if words and attribute else words
-
-
-def _base(language: str) -> str:
-    return "en" if is_english(language) else language
 
 
 def template_values(cohort: Cohort, community: Community) -> dict[str, object]:
@@ -424,7 +416,7 @@ def template_values(cohort: Cohort, community: Community) -> dict[str, object]:
     values: dict[str, object] = {
         "language": language,
         "direction": direction(language),
-        "words_lang": _lang(community.language) if _base(language) != _base(community.language) else "",
+        "words_lang": words_lang(community.language, language),
         "community": community,
         "subscribe_url": re.sub("^https?:", "webcal:", community.feed_url),
         "policy": cohort.policy,

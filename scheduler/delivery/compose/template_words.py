@@ -6,7 +6,7 @@ from jinja2 import Environment, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 
-from scheduler.domain.translation import Translator, translator
+from scheduler.domain.translation import Translator, direction, is_english, translator
 
 _ISOLATED = Markup("\N{FIRST STRONG ISOLATE}%s\N{POP DIRECTIONAL ISOLATE}")
 
@@ -23,6 +23,14 @@ def install_translations(environment: Environment) -> None:
     environment.filters["isolated"] = lambda text: _ISOLATED % text
     install: Any = environment.install_gettext_callables  # type: ignore[attr-defined] # the extension adds it
     install(_gettext, _ngettext, newstyle=True, pgettext=_pgettext, npgettext=_npgettext)
+
+
+def words_lang(written: str, language: str) -> Markup:
+    """Return the attributes of what convenors wrote in the language `written`; none if the text around it, in
+    `language`, is in it too."""
+    if written == language or (is_english(written) and is_english(language)):
+        return Markup("")
+    return Markup(' lang="%s" dir="%s"') % (written, direction(written))
 
 
 def _translator(context: Context) -> Translator:

@@ -43,6 +43,10 @@ async def address(app: Starlette) -> AsyncIterator[str]:
             wrong=WRONG,
             logo=None,
             theme_url="",
+            language="en",
+            dir="ltr",
+            language_menu=[],
+            words_lang="",
         )
         return HTMLResponse(html)
 

@@ -193,16 +193,17 @@ def feed(
     answers: Mapping[str, Answer] | None = None,
     alarm: timedelta | None = None,
     source: str | None = None,
+    language: str | None = None,
 ) -> bytes:
     """Return a calendar to subscribe to (RFC 5545, RFC 7986): the same bytes for the same occurrences in any order.
 
     `series` has the series of each occurrence by its slug. A private feed has `join`, which returns a member's own link
     to a meeting, their `answers` by the key of the occurrence, and their `alarm`. `source` is the URL of a public feed.
-    A feed is in the community's language.
+    A feed without a `language` is in the community's.
     """
     ordered = sorted(occurrences, key=lambda occurrence: (occurrence.starts, occurrence.key))
     calendar = _feed_calendar(ordered, series, community, name=name, source=source)
-    language = language_for("", None, community.language)
+    language = language or language_for("", None, community.language)
     for occurrence in ordered:
         calendar.add_component(
             event(

@@ -53,7 +53,7 @@ class PrivateFeed:
     """Make the same feed of `occurrences` for a member as `calendar.feed`, without rendering it again.
 
     `join_url` returns the URL of the join redirect for a token and the key of an occurrence. `alarm` is the alarm of
-    every event. `changed_at` is when any of this last changed.
+    every event. `changed_at` is when any of this last changed. Without a `language` the feed is in the community's.
     """
 
     def __init__(
@@ -65,8 +65,9 @@ class PrivateFeed:
         join_url: Callable[[str, str], str],
         alarm: timedelta | None,
         changed_at: datetime,
+        language: str | None = None,
     ) -> None:
-        self.changed_at = changed_at
+        self.changed_at, self._language = changed_at, language
         self._occurrences = {occurrence.key: occurrence for occurrence in occurrences}
         self._series, self._community, self._join_url, self._alarm = series, community, join_url, alarm
         whole = self._feed(occurrences, {})
@@ -142,6 +143,7 @@ class PrivateFeed:
             join=lambda occurrence: self._join_url(_PLACEHOLDER, occurrence.key),
             answers=answers,
             alarm=self._alarm,
+            language=self._language,
         )
 
 

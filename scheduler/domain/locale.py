@@ -14,9 +14,10 @@ from babel import Locale, UnknownLocaleError
 from babel.core import get_global, parse_locale
 from babel.localedata import locale_identifiers
 
+from scheduler.domain.cldr import cldr
 from scheduler.domain.errors import Refused
 from scheduler.domain.text import folded, quoted
-from scheduler.domain.translation import N_, cldr_locale, is_english, translator
+from scheduler.domain.translation import N_, is_english, translator
 from scheduler.domain.zone import country_table
 
 _TAG = re.compile(
@@ -241,7 +242,7 @@ def country_name(code: str, language: str = "en") -> str:
     if not is_english(language):
         if code in NATIONS:
             return translator(language).gettext(NATIONS[code])
-        return str(cldr_locale(language).territories.get(code, country_name(code)))
+        return cldr(language).territories.get(code) or country_name(code)
     return NATIONS.get(code) or _SHORT_NAMES.get(code) or Locale("en").territories.get(code) or code
 
 

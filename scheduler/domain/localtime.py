@@ -8,13 +8,13 @@ from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from babel import dates
 from dateutil.relativedelta import relativedelta
 
+from scheduler.domain.cldr import cldr
 from scheduler.domain.occurrence import Occurrence, Preceding, Series, in_gap, instant
 from scheduler.domain.policy import Kind, Policy
 from scheduler.domain.recurrence import rule_in_words
-from scheduler.domain.translation import N_, cldr_locale, is_english, translator
+from scheduler.domain.translation import N_, is_english, translator
 from scheduler.domain.zone import city, known_zone
 
 HourCycle = Literal["h12", "h23"]
@@ -230,53 +230,52 @@ def weekday_name(day: date, language: str = "en") -> str:
     """Return `Thursday`."""
     if is_english(language):
         return WEEKDAYS[day.weekday()]
-    locale = cldr_locale(language)
-    name = locale.days["stand-alone"]["wide"][day.weekday()]
-    in_sentence = locale.days["format"]["wide"][day.weekday()]
+    names = cldr(language).names
+    name, in_sentence = names["cccc"][day.weekday()], names["EEEE"][day.weekday()]
     # Latvian writes it with a capital where it stands alone.
-    return str(in_sentence if name.lower() == in_sentence else name)
+    return in_sentence if name.lower() == in_sentence else name
 
 
 def format_date(day: date, language: str = "en") -> str:
     """Return `19 November 2026`, or `November 19, 2026` for Americans."""
     if language == "en":
         return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
-    return dates.format_date(day, "long", cldr_locale(language))
+    return _by_pattern("long", day, language)
 
 
 def format_month(day: date, language: str = "en") -> str:
     """Return `November 2026`."""
     if is_english(language):
         return f"{MONTHS[day.month - 1]} {day.year}"
-    return _by_skeleton("yMMMM", day, language)
+    return _by_pattern("yMMMM", day, language)
 
 
 def format_short_weekday(day: date, language: str = "en") -> str:
     """Return `Thu`."""
     if is_english(language):
         return WEEKDAYS[day.weekday()][:3]
-    return dates.format_date(day, "ccc", cldr_locale(language))
+    return cldr(language).names["ccc"][day.weekday()]
 
 
 def format_short_month(day: date, language: str = "en") -> str:
     """Return `Nov`."""
     if is_english(language):
         return MONTHS[day.month - 1][:3]
-    return dates.format_date(day, "LLL", cldr_locale(language))
+    return cldr(language).names["LLL"][day.month - 1]
 
 
 def format_day(day: date, language: str = "en") -> str:
     """Return `Thursday 19 November 2026`, or `Thursday, November 19, 2026` for Americans."""
     if language == "en":
         return f"{WEEKDAYS[day.weekday()]} {format_date(day)}"
-    return dates.format_date(day, "full", cldr_locale(language))
+    return _by_pattern("full", day, language)
 
 
 def format_day_and_month(day: date, language: str = "en") -> str:
     """Return `Thursday 19 November`, or `Thursday, November 19` for Americans."""
     if language == "en":
         return f"{WEEKDAYS[day.weekday()]} {day.day} {MONTHS[day.month - 1]}"
-    return _by_skeleton("MMMMEd", day, language)
+    return _by_pattern("MMMMEd", day, language)
 
 
 # Where CLDR is wrong, or contradicts its own long date.
@@ -286,16 +285,10 @@ _PATTERNS = {
 }
 
 
-def _by_skeleton(skeleton: str, day: date, language: str) -> str:
-    pattern = _PATTERNS.get((language, skeleton)) or _pattern(skeleton, language)
-    return dates.format_date(day, pattern, cldr_locale(language))
-
-
-@lru_cache(maxsize=64)
-def _pattern(skeleton: str, language: str) -> str:
-    """Return a pattern of CLDR with the whole name of the weekday, for which CLDR has none."""
-    pattern = cldr_locale(language).datetime_skeletons[skeleton].pattern
-    return re.sub(r"E+|c+", lambda found: "EEEE" if found[0] == "E" else "cccc", pattern)
+def _by_pattern(name: str, day: date, language: str) -> str:
+    """Return a date by a pattern of CLDR, with the whole name of the weekday, for which CLDR has no skeleton."""
+    own = cldr(language)
+    return own.format_date(day, _PATTERNS.get((language, name)) or own.patterns[name])
 
 
 def format_clock(moment: datetime, cycle: HourCycle, language: str = "en") -> str:
@@ -304,10 +297,9 @@ def format_clock(moment: datetime, cycle: HourCycle, language: str = "en") -> st
         return f"{moment.hour:02}:{moment.minute:02}"
     if is_english(language):
         return f"{moment.hour % 12 or 12}:{moment.minute:02} {'am' if moment.hour < 12 else 'pm'}"
-    pattern = re.sub(
-        r"h.mm", "h:mm", cldr_locale(language).datetime_skeletons["hm"].pattern.replace("B", "a")
-    )
-    return re.sub(r"\s", " ", dates.format_time(moment.time(), pattern, locale=cldr_locale(language)))
+    own, time = cldr(language), f"{moment.hour % 12 or 12}:{moment.minute:02}"
+    pattern, period = own.patterns["hm"].replace("B", "a"), own.periods[moment.hour // 12]
+    return re.sub(r"\s", " ", re.sub("a|h.mm", lambda found: period if found[0] == "a" else time, pattern))
 
 
 def describe_instant(instant: datetime, *, zone: str, cycle: HourCycle) -> str:

@@ -7,11 +7,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from babel.lists import format_list
 from dateutil.rrule import rrule, rrulestr
 
+from scheduler.domain.cldr import cldr
 from scheduler.domain.errors import Refused
-from scheduler.domain.translation import N_, cldr_locale, is_english, translator
+from scheduler.domain.translation import N_, is_english, translator
 
 LAST_YEAR = 2199
 """The last year that people may enter: expanding a rule up to then is fast."""
@@ -457,7 +457,7 @@ def _rule_in(language: str, rule: str, first: date) -> str:
 
 
 def _all_of(language: str, items: list[str]) -> str:
-    return format_list(items, locale=cldr_locale(language))
+    return cldr(language).format_list(items)
 
 
 def _every(interval: int, unit: str) -> str:

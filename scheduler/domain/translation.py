@@ -7,8 +7,8 @@ from gettext import GNUTranslations, NullTranslations
 from pathlib import Path
 from struct import error as StructError  # noqa: N812 - it is an error
 from typing import Literal, Protocol, cast
+from unicodedata import bidirectional
 
-from babel import Locale
 from babel.core import get_global, parse_locale
 from babel.languages import get_official_languages
 
@@ -37,6 +37,31 @@ LANGUAGES: Mapping[str, str] = {
 }
 """The languages that there are, as BCP 47 tags, each with its locale in CLDR. `pt` is the Portuguese of Portugal."""
 
+# From the CLDR, which takes long to read for all languages.
+_NAMES = {
+    "en": "English",
+    "sv": "svenska",
+    "da": "dansk",
+    "nb": "norsk bokmål",
+    "is": "íslenska",
+    "nl": "Nederlands",
+    "de": "Deutsch",
+    "fr": "français",
+    "it": "italiano",
+    "es": "español",
+    "pt": "português (Portugal)",
+    "pt-BR": "português (Brasil)",
+    "sl": "slovenščina",
+    "et": "eesti",
+    "lv": "latviešu",
+    "cy": "Cymraeg",
+    "ar": "العربية",
+    "zh-Hans": "简体中文",
+    "zh-Hant": "繁體中文",
+    "pl": "polski",
+    "fi": "suomi",
+}
+
 AMERICAN = "en-US"
 """Not a language of its own: English with the dates of the United States."""
 
@@ -45,6 +70,7 @@ _ALIASES = {"no": "nb", "nn": "nb", "cmn": "zh", "hak": "zh", "nan": "zh", "yue"
 
 
 _FIRST_STRONG, _POP = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
+_RIGHT_TO_LEFT = "\N{RIGHT-TO-LEFT MARK}"
 
 
 class Translator(Protocol):
@@ -85,6 +111,8 @@ class _Isolating:
     """The messages of a language that is written from right to left."""
 
     _PLACEHOLDER = re.compile(r"%\((?!\w*url\))\w+\)s")
+    _AFTER_LATIN = re.compile(r"(?<=[A-Za-z])[:.;](?=\s)")
+    _PLACEHOLDER_OR_TAG = re.compile(r"%\(\w+\)s|<[^<>]*>")
 
     def __init__(self, catalogue: GNUTranslations) -> None:
         self._catalogue = catalogue
@@ -102,7 +130,15 @@ class _Isolating:
         return self._isolated(self._catalogue.npgettext(context, singular, plural, n))
 
     def _isolated(self, message: str) -> str:
-        return self._PLACEHOLDER.sub(lambda found: isolated(found[0]), message)
+        own_words = self._PLACEHOLDER_OR_TAG.sub("", message)
+        first = next((kind for kind in map(bidirectional, own_words) if kind in ("L", "R", "AL")), "")
+        text = self._PLACEHOLDER.sub(lambda found: isolated(found[0]), message)
+        # Between two Latin words, such as a name and a link, the colon would be part of both and change sides.
+        text = self._AFTER_LATIN.sub(lambda found: found[0] + _RIGHT_TO_LEFT, text)
+        # What is isolated says nothing about the direction of the text around it, such as that of “day, time”.
+        return (
+            text if not self._PLACEHOLDER.search(message) or first in ("R", "AL") else _RIGHT_TO_LEFT + text
+        )
 
 
 def isolated(text: str) -> str:
@@ -111,8 +147,8 @@ def isolated(text: str) -> str:
 
 
 def without_isolates(text: str) -> str:
-    """Return a text without the marks of `isolated`."""
-    return text.replace(_FIRST_STRONG, "").replace(_POP, "")
+    """Return a text without its marks for direction."""
+    return text.replace(_FIRST_STRONG, "").replace(_POP, "").replace(_RIGHT_TO_LEFT, "")
 
 
 def is_english(language: str) -> bool:
@@ -261,12 +297,6 @@ def language_for(locale: str, country: str | None, default: str) -> str:
     return "en"
 
 
-@cache
-def cldr_locale(language: str) -> Locale:
-    """Return the locale of CLDR that has the dates and names of a language."""
-    return Locale.parse("en_US" if language == AMERICAN else LANGUAGES[language])
-
-
 def direction(language: str) -> Literal["ltr", "rtl"]:
     """Return the direction in which a language is written, for the attribute `dir`."""
     return "rtl" if language == "ar" else "ltr"
@@ -274,10 +304,4 @@ def direction(language: str) -> Literal["ltr", "rtl"]:
 
 def language_name(language: str) -> str:
     """Return the name of a language as its speakers write it, for a menu: `svenska`, `português (Brasil)`."""
-    own = {
-        "pt": "português (Portugal)",
-        "pt-BR": "português (Brasil)",
-        "zh-Hans": "简体中文",
-        "zh-Hant": "繁體中文",
-    }
-    return own.get(language) or cldr_locale(language).get_language_name() or language
+    return _NAMES[language]

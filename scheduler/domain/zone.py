@@ -14,9 +14,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from babel import Locale
 from babel.core import get_global
 
+from scheduler.domain.cldr import cldr
 from scheduler.domain.errors import Refused
 from scheduler.domain.text import folded, quoted
-from scheduler.domain.translation import cldr_locale, is_english
+from scheduler.domain.translation import is_english
 
 # CLDR's primary zones of countries with several (supplemental data, primaryZones), which Babel does not include.
 _PRIMARY = {
@@ -179,8 +180,7 @@ def city(zone: str, language: str = "en") -> str:
     A name that CLDR does not have in a language is in English.
     """
     if not is_english(language):
-        own = cldr_locale(language).time_zones.get(_cldr_name(canonical_zone(zone)), {}).get("city")
-        return str(own) if own else city(zone)
+        return cldr(language).cities.get(_cldr_name(canonical_zone(zone))) or city(zone)
     canonical = canonical_zone(zone)
     if canonical.startswith("Etc/"):
         return "UTC"

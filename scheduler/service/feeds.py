@@ -14,6 +14,7 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.feed_template import PrivateFeed
 from scheduler.domain.occurrence import Series
 from scheduler.domain.token import Keys, Purpose, token_subject
+from scheduler.domain.translation import N_, is_english, language_for, translator
 from scheduler.service.follows import followed_by
 from scheduler.service.personal_links import LinkStatus, resolve_link
 from scheduler.service.schedule import CalendarFile, in_feed
@@ -39,6 +40,7 @@ class Subscriber:
     """
 
     status: LinkStatus
+    language: str = "en"
     series: Collection[str] = ()
     join_token: str = ""
     answers: Mapping[str, Answer] = field(default_factory=dict)
@@ -59,22 +61,44 @@ def subscribe_url(keys: Keys, community: Community, member: Member) -> str:
 
 
 async def find_subscriber(
-    database: Database, token: str, *, all_series: Sequence[Series], keys: Keys, now: datetime
+    database: Database,
+    token: str,
+    *,
+    all_series: Sequence[Series],
+    community: Community,
+    keys: Keys,
+    now: datetime,
 ) -> Subscriber:
     """Return the subscriber whose private feed has the token `token` in its address. Changes nothing."""
     async with database.read() as connection:
         status, member = await resolve_link(connection, token, Purpose.FEED, keys=keys)
         if status is LinkStatus.GOOD and member and member.status != "pending":
-            return await _subscriber(connection, member, all_series=all_series, keys=keys, now=now)
+            return await _subscriber(
+                connection, member, all_series=all_series, community=community, keys=keys, now=now
+            )
         if status is LinkStatus.REPLACED:
             member = await members.by_id(connection, token_subject(token) or 0)
     if member is None or member.status == "pending":
         return Subscriber(status=LinkStatus.UNKNOWN)
-    return Subscriber(status=status, changed_at=member.feed_changed_at)
+    return Subscriber(
+        status=status, language=_language_of(member, community), changed_at=member.feed_changed_at
+    )
+
+
+def _language_of(member: Member, community: Community) -> str:
+    language = language_for(member.locale or community.locale, None, community.language)
+    # A feed has no dates in words, so Americans share that of the others.
+    return "en" if is_english(language) else language
 
 
 async def _subscriber(
-    connection: AsyncConnection, member: Member, *, all_series: Sequence[Series], keys: Keys, now: datetime
+    connection: AsyncConnection,
+    member: Member,
+    *,
+    all_series: Sequence[Series],
+    community: Community,
+    keys: Keys,
+    now: datetime,
 ) -> Subscriber:
     own_answers = {}
     if member.feed_answers:
@@ -83,6 +107,7 @@ async def _subscriber(
     minutes = member.feed_alarm_minutes
     return Subscriber(
         status=LinkStatus.GOOD,
+        language=_language_of(member, community),
         series=await followed_by(connection, member, all_series),
         answers=own_answers,
         changed_at=member.feed_changed_at,
@@ -97,17 +122,22 @@ async def private_feed(
     community: Community,
     *,
     alarm: timedelta | None,
+    language: str,
     now: datetime,
 ) -> PrivateFeed:
-    """Return what the feeds of all members with that alarm have in common; `personal_feed` fills in the rest."""
+    """Return what the feeds of all members with that alarm and language have in common.
+
+    `personal_feed` fills in the rest.
+    """
     occurrences, changed_at = await in_feed(database, series, now=now)
     return PrivateFeed(
         occurrences,
-        {each.slug: each for each in series},
+        {each.slug: each.in_language(language) for each in series},
         community,
         join_url=community.join_url,
         alarm=alarm,
         changed_at=changed_at,
+        language=language,
     )
 
 
@@ -120,22 +150,32 @@ def personal_feed(common: PrivateFeed, subscriber: Subscriber) -> CalendarFile:
     return CalendarFile(content, max([common.changed_at, *changes]))
 
 
+# Translators: these four are in a calendar that somebody subscribed to, after its address ended.
+_ENDED = N_("%(community)s: this calendar has ended")
+_LEFT = N_("You have left %(community)s, so no more meetings are shown here. You can remove this calendar.")
+_REPLACED = N_(
+    "This calendar has a new address, so no more meetings are shown here. Use the link in our latest mail to "
+    "subscribe to the new one, then remove this calendar."
+)
+_PUBLIC = N_("Everyone can subscribe to the public calendar: %(url)s")
+
+
 def ended_member_feed(subscriber: Subscriber, community: Community, *, now: datetime) -> CalendarFile | None:
     """Return the feed shown at an address that has ended, because it was replaced or its member left; None once it
     ended more than NOTICE_DAYS ago."""
     ended_at = subscriber.changed_at or now.replace(hour=0, minute=0, second=0, microsecond=0)
     if now >= ended_at + timedelta(days=NOTICE_DAYS):
         return None
-    if subscriber.status is LinkStatus.LEFT:
-        words = f"You have left {community.name}, so no more meetings are shown here. You can remove this calendar."
-    else:
-        words = (
-            "This calendar has a new address, so no more meetings are shown here. Use the link in our latest mail to "
-            "subscribe to the new one, then remove this calendar."
-        )
-    words += f"\n\nEveryone can subscribe to the public calendar: {community.base_url}/subscribe"
-    heading = f"{community.name}: this calendar has ended"
-    content = ended_feed(community, ended_at=ended_at, days=NOTICE_DAYS, heading=heading, words=words)
+    say = translator(subscriber.language).gettext
+    values = {"community": community.name, "url": f"{community.base_url}/subscribe"}
+    words = (_LEFT if subscriber.status is LinkStatus.LEFT else _REPLACED, _PUBLIC)
+    content = ended_feed(
+        community,
+        ended_at=ended_at,
+        days=NOTICE_DAYS,
+        heading=say(_ENDED) % values,
+        words="\n\n".join(say(message) % values for message in words),
+    )
     return CalendarFile(content, ended_at)
 
 
@@ -152,8 +192,12 @@ async def members_feed(
     if member.status not in ("active", "paused"):
         raise Refused(f"{member.address} is not on the list ({member.status}) and has no calendar")
     async with database.read() as connection:
-        subscriber = await _subscriber(connection, member, all_series=series, keys=keys, now=now)
-    common = await private_feed(database, series, community, alarm=subscriber.alarm, now=now)
+        subscriber = await _subscriber(
+            connection, member, all_series=series, community=community, keys=keys, now=now
+        )
+    common = await private_feed(
+        database, series, community, alarm=subscriber.alarm, language=subscriber.language, now=now
+    )
     return personal_feed(common, subscriber)
 
 
@@ -193,3 +237,11 @@ def feed_preferences(
     if all(getattr(member, name) == value for name, value in values.items()):
         return {}
     return {**values, "feed_changed_at": now}
+
+
+def feed_language(member: Member, locale: str, *, now: datetime) -> dict[str, Any]:
+    """Return the columns that say that a member's own feed changes with their new locale: it is in their language.
+
+    The feed of somebody who left last changed when they did.
+    """
+    return {"feed_changed_at": now} if locale != member.locale and member.status != "left" else {}

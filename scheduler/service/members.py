@@ -30,6 +30,7 @@ from scheduler.domain.zone import (
     zones_named,
     zones_of_country,
 )
+from scheduler.service.feeds import feed_language
 from scheduler.service.follows import follow, require_series
 from scheduler.store import audit, erasures, follows, members, returns
 from scheduler.store.database import Database
@@ -461,6 +462,8 @@ async def change_member(
                 for name in ("name", "country", "locale")
                 if (value := getattr(details, name)) is not None
             }
+            if details.locale is not None:
+                values |= feed_language(member, details.locale, now=now)
             if details.deliverable:
                 values |= await returns.clear_bounces(connection, member.id)
             if details.address is not None:

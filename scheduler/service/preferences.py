@@ -20,7 +20,7 @@ from scheduler.domain.policy import Kind, Policy, first_instant
 from scheduler.domain.token import Keys, Purpose
 from scheduler.domain.translation import N_
 from scheduler.domain.zone import known_zone
-from scheduler.service.feeds import feed_preferences
+from scheduler.service.feeds import feed_language, feed_preferences
 from scheduler.service.follows import followed_by
 from scheduler.service.members import status_values, update_member
 from scheduler.service.personal_links import LanguageOf, LinkStatus, in_english, require_link, resolve_link
@@ -133,12 +133,12 @@ async def compare_zones(
 
 
 async def change_details(
-    database: Database, token: str, *, name: str, zone: str, locale: str, keys: Keys
+    database: Database, token: str, *, name: str, zone: str, locale: str, keys: Keys, now: datetime
 ) -> None:
     """Change a member's name, zone and locale. The zone counts as confirmed by the member. Raises InvalidLink."""
     async with _linked_member(database, token, keys) as (connection, member):
         values = {"name": name, "zone": zone, "zone_source": "confirmed", "locale": locale}
-        await _update(connection, member, values)
+        await _update(connection, member, values | feed_language(member, locale, now=now))
 
 
 async def choose_notices(

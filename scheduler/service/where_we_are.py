@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from babel.numbers import format_decimal
-
+from scheduler.domain.cldr import cldr
 from scheduler.domain.locale import country_name
-from scheduler.domain.translation import cldr_locale, translator
+from scheduler.domain.translation import translator
 from scheduler.store import numbers
 from scheduler.store.database import Database
 
@@ -41,7 +40,7 @@ class CountryOfMembers:
             # Translators: members in a country.
             return say.gettext("a few")
         words = say.ngettext("%(number)s or more", "%(number)s or more", self.number)
-        return words % {"number": format_decimal(self.number, locale=cldr_locale(language))}
+        return words % {"number": cldr(language).format_number(self.number)}
 
 
 async def where_we_are(database: Database) -> list[CountryOfMembers]:

@@ -51,6 +51,7 @@ late, the next request looks itself. So no calendar is more than two seconds old
 _REFRESHES_PER_LOG_LINE = 60
 _MAX_CALENDARS = 500
 _MAX_SUBSCRIPTIONS = 20_000
+_MAX_PRIVATE_FEEDS = 100
 _MAX_NEGOTIATIONS = 256
 _QUALITY_ZERO = re.compile(r"0(\.0*)?")
 
@@ -221,7 +222,7 @@ class FeedCache:
         self._making = asyncio.Lock()
         self._calendars: dict[bytes, CachedResponse] = {}
         self._public_files: dict[str, tuple[int, bytes, CachedResponse]] = {}
-        self._private_feeds: dict[timedelta | None, PrivateFeed] = {}
+        self._private_feeds: dict[tuple[timedelta | None, str], PrivateFeed] = {}
         self._subscriptions: dict[str, Subscription] = {}
         self._counts = Counter[tuple[str, int]]()
 
@@ -345,7 +346,12 @@ class FeedCache:
         if (subscription := self._subscriptions.get(token)) is None:
             state = self._state
             owner = await find_subscriber(
-                self._database, token, all_series=self._series, keys=self._keys, now=self._clock.now()
+                self._database,
+                token,
+                all_series=self._series,
+                community=self._community,
+                keys=self._keys,
+                now=self._clock.now(),
             )
             subscription = Subscription(owner)
             if state == self._state and owner.status is not LinkStatus.UNKNOWN:
@@ -354,16 +360,24 @@ class FeedCache:
                 self._subscriptions[token] = subscription
         return subscription
 
-    async def private_feed(self, alarm: timedelta | None) -> PrivateFeed:
-        """Return what all private feeds with that alarm have in common."""
+    async def private_feed(self, subscriber: Subscriber) -> PrivateFeed:
+        """Return what all private feeds with the subscriber's alarm and language have in common."""
+        key = (subscriber.alarm, subscriber.language)
         async with self._making:
-            if (common := self._private_feeds.get(alarm)) is None:
+            if (common := self._private_feeds.get(key)) is None:
                 state = self._state
                 common = await private_feed(
-                    self._database, self._series, self._community, alarm=alarm, now=self._clock.now()
+                    self._database,
+                    self._series,
+                    self._community,
+                    alarm=subscriber.alarm,
+                    language=subscriber.language,
+                    now=self._clock.now(),
                 )
                 if state == self._state:
-                    self._private_feeds[alarm] = common
+                    if len(self._private_feeds) >= _MAX_PRIVATE_FEEDS:
+                        self._private_feeds.clear()
+                    self._private_feeds[key] = common
             return common
 
     def validators(self, calendar_file: CalendarFile) -> Validators:

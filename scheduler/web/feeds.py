@@ -79,7 +79,7 @@ async def private_feed(request: Request) -> Response:
         return _private_response(request, site.feed_cache.validators(notice), notice)
     if subscription.validators and _is_current(request, subscription.validators):
         return _private_response(request, subscription.validators, None)
-    calendar_file = personal_feed(await site.feed_cache.private_feed(subscriber.alarm), subscriber)
+    calendar_file = personal_feed(await site.feed_cache.private_feed(subscriber), subscriber)
     subscription.validators = site.feed_cache.validators(calendar_file)
     return _private_response(request, subscription.validators, calendar_file)
 

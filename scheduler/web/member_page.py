@@ -258,7 +258,7 @@ async def _change_details(request: Request, token: str, typed: Mapping[str, str]
             values={"name": name, "zone": zone, "locale": plain_locale(locale), "cycle": cycle},
         )
     await preferences.change_details(
-        site.database, token, name=name, zone=zone, locale=locale, keys=site.keys
+        site.database, token, name=name, zone=zone, locale=locale, keys=site.keys, now=site.clock.now()
     )
     return {}
 

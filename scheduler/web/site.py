@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from babel.numbers import format_decimal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from starlette.requests import HTTPConnection
@@ -15,6 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from scheduler.delivery.compose.message_writer import MessageWriter
 from scheduler.delivery.compose.template_words import install_translations, words_lang
+from scheduler.domain.cldr import cldr
 from scheduler.domain.clock import Clock
 from scheduler.domain.community import Community
 from scheduler.domain.localtime import format_short_month
@@ -22,7 +22,7 @@ from scheduler.domain.occurrence import Series, offers_choice
 from scheduler.domain.policy import Policy
 from scheduler.domain.text import counted
 from scheduler.domain.token import Keys
-from scheduler.domain.translation import N_, cldr_locale, direction
+from scheduler.domain.translation import N_, direction
 from scheduler.service.personal_links import LanguageOf, LinkStatus
 from scheduler.service.photo_decoder import PhotoDecoder
 from scheduler.service.retention import Retention
@@ -125,7 +125,7 @@ def read_templates(folder: Path) -> Environment:
 @pass_context
 def _number(context: Context, number: int) -> str:
     """Return a number as the language of the page writes it, in Latin digits."""
-    return format_decimal(number, locale=cldr_locale(context.get("language", "en")))
+    return cldr(context.get("language", "en")).format_number(number)
 
 
 @pass_context

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from babel.messages.pofile import read_po
@@ -38,6 +40,16 @@ from tests.delivery.mails import (
     received,
 )
 from tests.languages import TEMPLATE, catalogues_in, others, write_catalogue
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+WIDER_THAN_THE_PAGE = """() => [...document.querySelectorAll("html, body, body *")].filter((one) => {
+  const box = one.getBoundingClientRect();
+  return box.width > 1 && !one.closest(".preheader") && (box.left < -1 || box.right > innerWidth + 1
+    || getComputedStyle(one).display !== "inline" && one.scrollWidth > one.clientWidth + 1);
+}).map((one) => one.outerHTML.slice(0, 120))"""
+"""Returns the elements of a mail that reach beyond the screen on either side, or whose words do not fit into them."""
 
 TO_MEMBERS = {
     name: cohort
@@ -264,3 +276,20 @@ def test_a_mail_in_another_language_matches_its_golden_file(
         return
     file = f"{name.partition(' ')[0]}.{language}.eml"
     golden(file, message(at(EVERY_MAIL[name], "America/New_York", locale)))
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("language", ["de", "ar", "zh-Hant"])
+@pytest.mark.parametrize("words", ["longer", "own"])
+async def test_every_mail_fits_on_a_phone_of_360_pixels(
+    browser: "Browser", folder: Path, language: str, words: str
+) -> None:
+    """In the words of the language, and in ones that are 40 % longer than the English."""
+    page = await browser.new_page(viewport={"width": 360, "height": 640})
+    with catalogues_in(folder) if words == "longer" else nullcontext():
+        for name, cohort in EVERY_MAIL.items():
+            for locale in (language, f"{language}-u-hc-h12"):
+                reader = MEI._replace(name="Wolfeschlegelsteinhausenbergerdorff" * 2, assumed=True)
+                await page.set_content(received(message(at(cohort, MEI.zone, locale), reader)).html)
+                assert await page.evaluate(WIDER_THAN_THE_PAGE) == [], name
+    await page.close()

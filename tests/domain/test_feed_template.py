@@ -44,15 +44,22 @@ answered = st.dictionaries(
     st.text("ab2é🌱", max_size=80),
     st.integers(1, 40),
     st.from_regex(r"[a-z2-7]{34}", fullmatch=True),
+    st.sampled_from(["en", "ar", "zh-Hant"]),
 )
 def test_a_filled_template_equals_the_members_own_feed_wherever_lines_are_folded(
-    answers: Mapping[str, Answer], alarm: timedelta | None, topic: str, host: int, token: str
+    answers: Mapping[str, Answer], alarm: timedelta | None, topic: str, host: int, token: str, language: str
 ) -> None:
     """Topics and hosts of any length move the token to every position in a line of 75 octets."""
     community = replace(COMMUNITY, base_url=f"https://{'m' * host}.example.org")
     occurrences = [replace(occurrence, topic=topic) for occurrence in OCCURRENCES]
     common = PrivateFeed(
-        occurrences, ALL, community, join_url=community.join_url, alarm=alarm, changed_at=CHANGED
+        occurrences,
+        ALL,
+        community,
+        join_url=community.join_url,
+        alarm=alarm,
+        changed_at=CHANGED,
+        language=language,
     )
     expected = feed(
         occurrences,
@@ -62,6 +69,7 @@ def test_a_filled_template_equals_the_members_own_feed_wherever_lines_are_folded
         alarm=alarm,
         answers=answers,
         join=lambda occurrence: community.join_url(token, occurrence.key),
+        language=language,
     )
     assert common.fill(token, answers) == expected
     assert common.fill(token, answers) == expected  # from what it remembers now

@@ -20,8 +20,9 @@ from scheduler.domain.translation import (
     locale_for,
     shipped_language,
     translator,
+    without_isolates,
 )
-from tests.languages import catalogues_in
+from tests.languages import catalogues_in, write_catalogue
 
 
 @pytest.fixture
@@ -182,3 +183,25 @@ def test_english_is_the_messages_themselves() -> None:
     assert translator("en") is ENGLISH
     assert translator("en-US") is ENGLISH
     assert isinstance(ENGLISH, gettext.NullTranslations)
+
+
+def test_what_is_made_of_names_and_times_alone_runs_from_right_to_left_in_arabic(tmp_path: Path) -> None:
+    """Marks that isolate a name also hide it from whoever looks for the direction of the words around it."""
+    mark, isolated = "\N{RIGHT-TO-LEFT MARK}", "\N{FIRST STRONG ISOLATE}%s\N{POP DIRECTIONAL ISOLATE}"
+    write_catalogue(
+        tmp_path, "ar", lambda message: "لقاء %(name)s" if message == "Topic: %(text)s" else message
+    )
+    with catalogues_in(tmp_path):
+        say = translator("ar").gettext
+        day, time = isolated % "%(day)s", isolated % "%(time)s"
+        assert say("%(day)s, %(time)s") == f"{mark}{day}, {time}"
+        assert say("Topic: %(text)s") == f"لقاء {isolated % '%(name)s'}", "it begins with an Arabic word"
+        assert say("Your name") == "Your name"
+        assert without_isolates(say("%(day)s, %(time)s")) == "%(day)s, %(time)s"
+
+
+def test_a_colon_after_a_latin_word_is_on_the_arabic_side_of_it(tmp_path: Path) -> None:
+    write_catalogue(tmp_path, "ar", lambda _: "في Thunderbird: https://www.example.org/")
+    with catalogues_in(tmp_path):
+        mark = "\N{RIGHT-TO-LEFT MARK}"
+        assert translator("ar").gettext("Your name") == f"في Thunderbird:{mark} https://www.example.org/"

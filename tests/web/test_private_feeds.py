@@ -1,6 +1,7 @@
 """Private feeds and the pages that lead to them, as calendar programs and browsers ask for them."""
 
 import gzip
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,10 +12,12 @@ from icalendar import Calendar
 from structlog.testing import capture_logs
 
 from scheduler.domain.token import Purpose
+from scheduler.domain.translation import translator
 from scheduler.service.feeds import feed_preferences, members_feed, subscribe_url
 from scheduler.service.follows import follow
 from scheduler.service.members import remove_member, rotate_member
 from scheduler.service.occurrences import Change, amend
+from scheduler.service.preferences import change_details
 from scheduler.store import members
 from scheduler.store.members import Member
 from tests.installation import COMMUNITY, SERIES, Installation, address_of, open_installation
@@ -179,6 +182,58 @@ async def test_a_private_feed_has_the_followed_series_and_a_series_followed_agai
             assert none.status_code == 200 and not Calendar.from_ical(none.content).events
             tag = {"If-None-Match": other.headers["ETag"]}
             assert (await visitor.get(anns, headers=tag)).status_code == 304
+
+
+async def test_a_private_feed_is_in_its_members_language_and_new_when_they_choose_another(
+    tmp_path: Path,
+) -> None:
+    series = replace(SERIES, titles=(("sv", "Samtal om vänlighet"),))
+    begins = datetime(2026, 11, 4, 12, tzinfo=UTC)
+    async with open_installation(tmp_path, begins, series=(series,)) as installation:
+        await installation.tick()
+        await installation.join(("Bo", "Europe/Stockholm"), ("Ann", "Europe/London"))
+        await installation.answer("Bo", KEY, "coming")
+        transport = httpx.ASGITransport(make_app(installation), client=("127.0.0.1", 50_000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as visitor:
+            bo = await person(installation)
+            token = installation.keys.token(Purpose.PREFERENCES, bo.id, generation=bo.generation)
+            mine, anns = await address(installation), await address(installation, "Ann")
+            public, others = await visitor.get("/calendar.ics"), await visitor.get(anns)
+
+            async def choose(locale: str) -> httpx.Response:
+                await later(installation)
+                await change_details(
+                    installation.database,
+                    token,
+                    name=bo.name,
+                    zone=bo.zone,
+                    locale=locale,
+                    keys=installation.keys,
+                    now=installation.clock.now(),
+                )
+                await later(installation)
+                return await visitor.get(mine)
+
+            english, swedish = await visitor.get(mine), await choose("sv-SE")
+            assert "SUMMARY:Conversation for Kindness" in unfolded(english)
+            assert "SUMMARY:Samtal om vänlighet" in unfolded(swedish)
+            say = translator("sv").gettext
+            answered = say("Your answer: %(text)s") % {"text": say("you are coming")}
+            assert answered in unfolded(swedish) and "Your answer" not in unfolded(swedish)
+            assert swedish.headers["ETag"] != english.headers["ETag"]
+            for sent in ("ETag", "If-None-Match"), ("Last-Modified", "If-Modified-Since"):
+                again = await visitor.get(mine, headers={sent[1]: english.headers[sent[0]]})
+                assert again.status_code == 200, "a program with the English feed gets the Swedish one"
+            dates = re.compile("(?:UID|DTSTAMP|SEQUENCE|DTSTART|DTEND)[:;].*")
+            assert dates.findall(unfolded(swedish)) == dates.findall(unfolded(english))
+            assert (await choose("en-US")).content == english.content
+            for path, before in ("/calendar.ics", public), (anns, others):
+                assert (await visitor.get(path)).headers["ETag"] == before.headers["ETag"]
+            await choose("sv")
+            await remove_member(installation.database, bo.address, now=installation.clock.now())
+            await later(installation)
+            ended = say("%(community)s: this calendar has ended") % {"community": COMMUNITY.name}
+            assert f"SUMMARY:{ended}" in unfolded(await visitor.get(mine))
 
 
 async def test_an_address_that_was_replaced_or_whose_member_left_says_so_for_thirty_days(

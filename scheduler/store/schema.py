@@ -407,6 +407,7 @@ members = Table(
         "role",
         "suppressed_at",
     ),
+    Index("ix_members_namesakes", "name_key", "status", "country", "zone"),
     Index("ix_members_mailbox_key", "mailbox_key", **_where("mailbox_key IS NOT NULL")),
     Index("ix_members_with_role", "role", **_where("role IS NOT NULL")),
     Index("ix_members_pausing", "paused_until", **_where("paused_until IS NOT NULL")),

@@ -1,15 +1,18 @@
 """Members who may be the same person are pointed out, until a convenor says that they are two."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, event
 
 from scheduler.domain.actor import Actor
 from scheduler.domain.address import mailbox_key
 from scheduler.domain.errors import Refused
 from scheduler.service.duplicates import find_duplicates, tell_apart
 from scheduler.service.members import Details, change_member, remove_member
+from scheduler.store import duplicates
 from tests.installation import Installation, open_installation
 
 ANN = Actor(channel="console", name="Ann", member=1)
@@ -40,6 +43,30 @@ async def pairs(installation: Installation) -> set[tuple[str, str, bool]]:
 
 async def person(installation: Installation, name: str, address: str, zone: str, country: str | None) -> None:
     await installation.join((name, zone), address=address, address_key=address, country=country)
+
+
+async def test_names_are_compared_by_an_index(tmp_path: Path) -> None:
+    statements = list[tuple[str, Sequence[object]]]()
+
+    def note(_: Connection, __: object, statement: str, given: Sequence[object], *___: object) -> None:
+        statements.append((statement, given))
+
+    async with (
+        open_installation(tmp_path, datetime(2026, 11, 1, tzinfo=UTC)) as installation,
+        installation.database.read() as connection,
+    ):
+        assert connection.sync_connection
+        event.listen(connection.sync_connection, "before_cursor_execute", note)
+        await duplicates.pairs(connection, most=1)
+        statement, given = statements[-1]
+        rows = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", tuple(given))
+        plan = [str(row[-1]) for row in rows]
+    for table in ("members", "one", "other"):
+        assert any(
+            f" {table} USING COVERING INDEX ix_members_namesakes" in step
+            or f" {table} USING INDEX ix_members_namesakes" in step
+            for step in plan
+        ), plan
 
 
 async def test_the_same_mailbox_and_the_same_name_in_one_place_are_pointed_out(

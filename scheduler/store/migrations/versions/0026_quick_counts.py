@@ -25,6 +25,8 @@ def upgrade() -> None:
     op.create_index(
         "ix_members_search", "members", ["search_key", "status", "country", "zone", "role", "suppressed_at"]
     )
+    # The former index began with the name, by which two members who may be one person are found.
+    op.create_index("ix_members_namesakes", "members", ["name_key", "status", "country", "zone"])
     is_uncertain = sa.text("state = 'sent' AND reason = 'uncertain'")
     for table in ("deliveries", "past_deliveries"):
         op.create_index(

@@ -16,7 +16,7 @@ from scheduler.domain.clock import require_aware
 from scheduler.domain.community import Community
 from scheduler.domain.errors import Refused
 from scheduler.domain.occurrence import Occurrence, OccurrenceKey, Series
-from scheduler.domain.translation import N_, language_for, translator
+from scheduler.domain.translation import N_, translator
 from scheduler.domain.tzif import vtimezone
 from scheduler.domain.zone import canonical_zone
 
@@ -203,7 +203,7 @@ def feed(
     """
     ordered = sorted(occurrences, key=lambda occurrence: (occurrence.starts, occurrence.key))
     calendar = _feed_calendar(ordered, series, community, name=name, source=source)
-    language = language or language_for("", None, community.language)
+    language = language or community.own_language
     for occurrence in ordered:
         calendar.add_component(
             event(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from scheduler.domain.palette import DEFAULT_PALETTE, Palette
+from scheduler.domain.translation import language_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,15 @@ class Community:
     palette: Palette = DEFAULT_PALETTE
     links: tuple[tuple[str, str], ...] = ()
     inbox: Inbox | None = None
+
+    @property
+    def own_language(self) -> str:
+        """The community's language, or English if that has no catalogue."""
+        return language_for("", None, self.language)
+
+    def language_for(self, locale: str) -> str:
+        """Return the language of the mails and the feed of members with this locale, which may be empty."""
+        return language_for(locale or self.locale, None, self.language)
 
     @property
     def feed_url(self) -> str:

@@ -14,7 +14,7 @@ from scheduler.domain.errors import Refused
 from scheduler.domain.feed_template import PrivateFeed
 from scheduler.domain.occurrence import Series
 from scheduler.domain.token import Keys, Purpose, token_subject
-from scheduler.domain.translation import N_, is_english, language_for, translator
+from scheduler.domain.translation import N_, is_english, translator
 from scheduler.service.follows import followed_by
 from scheduler.service.personal_links import LinkStatus, resolve_link
 from scheduler.service.schedule import CalendarFile, in_feed
@@ -86,7 +86,7 @@ async def find_subscriber(
 
 
 def _language_of(member: Member, community: Community) -> str:
-    language = language_for(member.locale or community.locale, None, community.language)
+    language = community.language_for(member.locale)
     # A feed has no dates in words, so Americans share that of the others.
     return "en" if is_english(language) else language
 

@@ -324,9 +324,8 @@ async def add_member(
     invite: bool = True,
     by: Actor = SERVICE,
 ) -> Member:
-    """Add one active member; `locale` is used if the details have none and their country does not
-    say which. Without `invite` they are not sent
-    invitations that are already open. `all_series` is needed if the details have choices.
+    """Add one active member; `locale` is used if the details have none and their country does not say which. Without
+    `invite` they are not sent invitations that are already open. `all_series` is needed if the details have choices.
 
     Raises Refused if the address or zone is missing, if the address is on the list, and if it was erased, unless
     `returning` says that the person asked to come back.

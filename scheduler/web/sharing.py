@@ -15,12 +15,11 @@ from starlette.responses import PlainTextResponse, Response
 
 from scheduler.domain.card import Card, community_card, meeting_card
 from scheduler.domain.locale import hour_cycle
-from scheduler.domain.localtime import local_time
+from scheduler.domain.localtime import day_and_time, local_time
 from scheduler.domain.meeting_record import Speaker
 from scheduler.domain.occurrence import Occurrence, Status
 from scheduler.domain.palette import Shades
 from scheduler.domain.structured_data import event, organization
-from scheduler.domain.translation import translator
 from scheduler.service.archive import contents
 from scheduler.service.schedule import coming_meetings, read_dated_meeting, unmoved
 from scheduler.web.card_picture import draw_card, writable
@@ -144,7 +143,7 @@ def meeting_sharing(
 
 def _description(occurrence: Occurrence, card: Card, about: str, language: str) -> str:
     """Return a few sentences on a meeting, beginning with what a reader must know first."""
-    when = translator(language).gettext("%(day)s, %(time)s") % {"day": card.day, "time": card.time}
+    when = day_and_time(card.day, card.time, language)
     parts = (card.mark, when, card.words, occurrence.description or about)
     return shorten(
         ". ".join(part.strip().rstrip(".") for part in parts if part), _LONGEST_DESCRIPTION, placeholder="…"

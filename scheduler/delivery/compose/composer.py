@@ -46,7 +46,7 @@ from scheduler.domain.occurrence import Occurrence, Series
 from scheduler.domain.policy import CHANGES, IN_ADVANCE, MEETING, REPLIES, TO_CONVENORS, Kind
 from scheduler.domain.text import counted, require_line
 from scheduler.domain.token import Purpose, leave_address, leave_by_subject
-from scheduler.domain.translation import direction, language_for, without_isolates
+from scheduler.domain.translation import direction, without_isolates
 from scheduler.domain.weekly_report import WeeklyReport
 from scheduler.domain.zone import city
 
@@ -394,7 +394,7 @@ def language_of(cohort: Cohort, community: Community) -> str:
     """Return the language of the mail of a cohort. Convenors are written to in English."""
     if cohort.kind in (*TO_CONVENORS, Kind.CONTACT, Kind.CONSOLE_SIGN_IN):
         return "en"
-    return language_for(cohort.locale or community.locale, None, community.language)
+    return community.language_for(cohort.locale)
 
 
 def _in_language(cohort: Cohort, language: str) -> Cohort:
@@ -440,7 +440,7 @@ def template_values(cohort: Cohort, community: Community) -> dict[str, object]:
                 before=None,
                 zone=cohort.zone,
                 cycle=cycle,
-                language=language_for("", None, community.language),
+                language=community.own_language,
             )
         return values | words_for_templates(cohort.subject, cohort.body, meeting)
     if cohort.contact:

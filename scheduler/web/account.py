@@ -13,7 +13,7 @@ from scheduler.service import account, form_queue
 from scheduler.service.account import own_data
 from scheduler.service.personal_links import InvalidLink
 from scheduler.web.forms import field, field_error, fields
-from scheduler.web.language import speak_to, translator_of, with_language
+from scheduler.web.language import translator_of, with_language
 from scheduler.web.site import (
     PRIVATE,
     language_of,
@@ -22,6 +22,7 @@ from scheduler.web.site import (
     say,
     see_other,
     site_of,
+    speak_to_owner,
     too_many_requests,
 )
 
@@ -65,7 +66,7 @@ async def sign_in(request: Request) -> Response:
         if "download" in request.query_params and request.method != "POST":
             return await _download(request)
         member = await account.fresh_link_member(site.database, token, keys=site.keys, now=site.clock.now())
-        speak_to(request, site.community, locale=member.locale, country=member.country)
+        speak_to_owner(request, member)
         action = _ACTIONS.get(typed.get("act", "")) if request.method == "POST" else None
         if action and (response := await action(request, typed, complaints)):
             return response
@@ -183,7 +184,7 @@ async def confirm_address(request: Request) -> Response:
     now, complaint, new_address = site.clock.now(), "", ""
     try:
         member, new_address = await account.pending_address(site.database, token, keys=site.keys, now=now)
-        speak_to(request, site.community, locale=member.locale, country=member.country)
+        speak_to_owner(request, member)
         if request.method == "POST":
             await request.body()
             await account.confirm_address(site.database, token, keys=site.keys, now=now)

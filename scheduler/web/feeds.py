@@ -27,7 +27,7 @@ from scheduler.web.feed_cache import (
     send_response,
 )
 from scheduler.web.forms import field
-from scheduler.web.site import PRIVATE, language_of, language_of_owner, render_page, site_of
+from scheduler.web.site import PRIVATE, language_of, render_page, site_of, speak_to_owner
 
 _STATUS_CODES = {LinkStatus.LEFT: 410, LinkStatus.REPLACED: 410, LinkStatus.UNKNOWN: 404}
 
@@ -181,7 +181,7 @@ async def member_subscribe(request: Request) -> Response:
             headers=PRIVATE,
             link_status=link_status.value,
         )
-    language_of_owner(request)(member)
+    speak_to_owner(request, member)
     return render_page(
         request,
         "subscribe.html",

@@ -16,7 +16,15 @@ from scheduler.service.preferences import check_leave_link, leaving_member
 from scheduler.service.preferences import leave as leave_list
 from scheduler.service.rsvp import RsvpStatus
 from scheduler.web.forms import field
-from scheduler.web.site import PRIVATE, language_of, language_of_owner, render_page, say, site_of
+from scheduler.web.site import (
+    PRIVATE,
+    language_of,
+    language_of_owner,
+    render_page,
+    say,
+    site_of,
+    speak_to_owner,
+)
 
 PAUSES = {"1": N_("Pause for a month"), "3": N_("Pause for three months"), "6": N_("Pause for half a year")}
 
@@ -38,7 +46,7 @@ async def leave(request: Request) -> Response:
     site, token = site_of(request), request.path_params["token"]
     months, unfollowed = request.query_params.get("pause", ""), request.query_params.get("unfollow")
     if member := await leaving_member(site.database, token, keys=site.keys):
-        language_of_owner(request)(member)
+        speak_to_owner(request, member)
     if request.method != "POST":
         link_status = await check_leave_link(site.database, token, keys=site.keys)
         return await _leave_page(

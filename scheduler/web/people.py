@@ -22,7 +22,7 @@ from scheduler.service.photo_decoder import BUSY, PhotoDecoder
 from scheduler.store.profiles import Profile
 from scheduler.web.countries import countries_view
 from scheduler.web.forms import asked_number, fields_and_file, last, revision_of
-from scheduler.web.language import speak_to, with_language
+from scheduler.web.language import with_language
 from scheduler.web.pictures import is_current
 from scheduler.web.site import (
     PRIVATE,
@@ -34,6 +34,7 @@ from scheduler.web.site import (
     say,
     see_other,
     site_of,
+    speak_to_owner,
 )
 
 _FILE = re.compile(rf"([0-9a-f]{{32}})-({'|'.join(map(str, PHOTO_SIZES))})\.({'|'.join(PHOTO_FORMATS)})")
@@ -168,7 +169,7 @@ async def own_entry(request: Request) -> Response:
     try:
         # Check the link before the form: a stranger's file is not read.
         member, entry = await profiles.own_entry(site.database, token, keys=site.keys)
-        speak_to(request, site.community, locale=member.locale, country=member.country)
+        speak_to_owner(request, member)
         if request.method != "POST" and "photo" in request.query_params:
             return await private_photo(request, entry, request.query_params["photo"])
         if request.method == "POST":

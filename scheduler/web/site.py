@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -177,14 +178,15 @@ def say(connection: HTTPConnection, message: str) -> str:
     return translator_of(connection, site_of(connection).community).gettext(message)
 
 
+def speak_to_owner(connection: HTTPConnection, member: Member) -> str:
+    """Answer in the language of the member whose page it is, unless the address asks for another; return it."""
+    speak_to(connection, site_of(connection).community, locale=member.locale, country=member.country)
+    return language_of(connection)
+
+
 def language_of_owner(connection: HTTPConnection) -> LanguageOf:
     """Return the function by which a service tells whose page it is; it returns the language of that page."""
-
-    def language(member: Member) -> str:
-        speak_to(connection, site_of(connection).community, locale=member.locale, country=member.country)
-        return language_of(connection)
-
-    return language
+    return partial(speak_to_owner, connection)
 
 
 def done_words(connection: HTTPConnection, done: Mapping[str, str]) -> str:
